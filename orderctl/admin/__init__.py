@@ -1,0 +1,1 @@
+"""One verb of the operator a file; each returns a value and prints nothing."""

@@ -1,0 +1,1 @@
+"""What the daemons do, as synchronous code over the store Protocols."""

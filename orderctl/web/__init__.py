@@ -1,0 +1,1 @@
+"""The asynchronous edge: HTTP in and out, requests gathered into batches."""
