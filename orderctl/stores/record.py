@@ -1,0 +1,117 @@
+"""A cache entry's bytes: a header of fixed size, then the order's JSON exactly as the query server sends it.
+
+    offset  size
+         0     1  format, 1
+         1     1  kind: R record, T tentative, L lease, A absent
+         2     1  status: position in the order of `Status`, 255 where there is no order
+         3     1  reserved, 0
+         4     8  version, big-endian; for a lease its floor
+        12    16  token of the tentative's creator or of the lease's holder, else zeros
+        28    16  BLAKE2b-128 of the merchant's id, so that the owner is checked without reading JSON; zeros without an order
+        44     …  the order's JSON (records and tentatives only)
+
+The Lua scripts read the same offsets (`>I8` at 5 in Lua's counting), so a change here raises the format's number.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import StrEnum
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+
+from msgspec import Struct
+
+from orderctl import body
+from orderctl.order import Order, Status
+
+FORMAT: Final = 1
+HEADER: Final = struct.Struct(">BcBxQ16s16s")
+TOKEN_BYTES: Final = 16
+NO_TOKEN: Final = bytes(TOKEN_BYTES)
+NO_MERCHANT: Final = bytes(16)
+
+_STATUSES: Final = tuple(Status)
+_NO_STATUS: Final = 255
+
+
+class Kind(StrEnum):
+    """What a cache entry is."""
+
+    RECORD = "R"
+    """An order as a database held it."""
+    TENTATIVE = "T"
+    """An order that its creator is still committing; lives a few seconds."""
+    LEASE = "L"
+    """Somebody is loading the order; the version is the floor under what may be filled in."""
+    ABSENT = "A"
+    """No database had the order a moment ago; counts as version 0."""
+
+
+class Record(Struct, frozen=True, gc=False):
+    """One version of an order, ready to be cached and sent. `merchant` is `merchant_digest` of its owner."""
+
+    order_id: str
+    version: int
+    status: Status
+    merchant: bytes
+    body: bytes
+
+
+class Entry(Struct, frozen=True, gc=False):
+    """What the cache holds for one order. Without an order `status` is None and `body` empty."""
+
+    kind: Kind
+    version: int
+    status: Status | None = None
+    token: bytes = NO_TOKEN
+    merchant: bytes = NO_MERCHANT
+    body: bytes = b""
+
+    @property
+    def has_order(self) -> bool:
+        """Whether there is an order to answer with."""
+        return self.status is not None
+
+
+@lru_cache(maxsize=65_536)
+def merchant_digest(merchant_id: str) -> bytes:
+    """The 16 bytes that stand for a merchant in a header."""
+    return blake2b(merchant_id.encode(), digest_size=16).digest()
+
+
+def record_of(order: Order) -> Record:
+    """`order` as the cache keeps it."""
+    return Record(order.order_id, order.version, order.status, merchant_digest(order.merchant_id), body.render(order))
+
+
+def encode_record(record: Record, *, token: bytes = NO_TOKEN) -> bytes:
+    """A record's bytes; with a token, a tentative's."""
+    kind = Kind.RECORD if token == NO_TOKEN else Kind.TENTATIVE
+    status = _STATUSES.index(record.status)
+    return HEADER.pack(FORMAT, kind.encode(), status, record.version, token, record.merchant) + record.body
+
+
+def encode_marker(kind: Kind, *, version: int = 0, token: bytes = NO_TOKEN) -> bytes:
+    """The bytes of an entry without an order: a lease with its floor, or `absent`."""
+    return HEADER.pack(FORMAT, kind.encode(), _NO_STATUS, version, token, NO_MERCHANT)
+
+
+def decode(value: bytes) -> Entry:
+    """The entry in `value`.
+
+    Raises:
+        ValueError: these are not an entry's bytes.
+
+    """
+    if len(value) < HEADER.size:
+        raise ValueError(f"a cache entry has at least {HEADER.size} bytes, this has {len(value)}")
+    format_, kind, status, version, token, merchant = HEADER.unpack_from(value)
+    if format_ != FORMAT:
+        raise ValueError(f"a cache entry of format {format_}; this is format {FORMAT}")
+    entry_status = None if status == _NO_STATUS else _STATUSES[status] if status < len(_STATUSES) else None
+    entry = Entry(Kind(kind.decode("latin-1")), version, entry_status, token, merchant, value[HEADER.size :])
+    if entry.has_order != (entry.kind in {Kind.RECORD, Kind.TENTATIVE}) or entry.has_order != bool(entry.body):
+        raise ValueError("a cache entry that contradicts itself")
+    return entry
