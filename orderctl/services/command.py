@@ -1,0 +1,206 @@
+"""Creating and changing orders: the database decides, and the cache hears of it at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from concurrent.futures import TimeoutError as NotYet
+
+from msgspec import Struct
+from prometheus_client import Counter
+
+from orderctl.clock import US_PER_S, Clock
+from orderctl.errors import OutcomeUnknown, TierError
+from orderctl.ids import RandomBytes, new_order_id, partition_of
+from orderctl.metrics import Metrics
+from orderctl.order import Change, NewOrder, Order, Refused, Status, Unchanged, body_digest, canonical_metadata
+from orderctl.services.caching import BestEffort, record_ttl_ms
+from orderctl.stores.base import (
+    Applied,
+    CacheStore,
+    Changed,
+    ChangeOutcome,
+    Created,
+    CreateOutcome,
+    Draft,
+    HotStore,
+    Promotion,
+    Put,
+    ReferenceReused,
+    Replayed,
+    Tentative,
+)
+from orderctl.stores.record import TOKEN_BYTES, Record, record_of
+from orderctl.version import NEVER, next_version
+
+
+class CommandSettings(Struct, frozen=True):
+    """What the operator may tune. `tentative_wait_s` is how long COMMIT may wait for the cache's answer."""
+
+    tentative_ttl_ms: int = 5_000
+    tentative_wait_s: float = 0.01
+    record_ttl_ms: int = 3_600_000
+
+
+class CreateRequest(Struct, frozen=True):
+    """A valid creation by a merchant."""
+
+    merchant_id: str
+    new: NewOrder
+
+
+class Stored(Struct, frozen=True):
+    """The order that the reference stands for; `replayed` where it did so before."""
+
+    record: Record
+    replayed: bool
+
+
+CreateAnswer = Stored | ReferenceReused
+ChangeAnswer = Record | Refused
+
+
+class CommandService:
+    """Batches in, batches out, one transaction each.
+
+    Raises, for the whole batch, what the hot store raises: `TierUnavailable` where nothing was written, `OutcomeUnknown`
+    where nobody knows, `TierRejected` where an item of it cannot be stored. The cache's failures are counted, never raised.
+    """
+
+    def __init__(
+        self,
+        hot: HotStore,
+        cache: CacheStore,
+        *,
+        clock: Clock,
+        random: RandomBytes,
+        executor: Executor,
+        metrics: Metrics,
+        settings: CommandSettings,
+    ) -> None:
+        self._hot = hot
+        self._cache = cache
+        self._clock = clock
+        self._random = random
+        self._executor = executor
+        self._metrics = metrics
+        self._settings = settings
+        self._best_effort = BestEffort(clock, metrics)
+        self.epoch = 0
+        """The shard's epoch as last heard: only a guess, by which the tentative record names its version before the database has
+        given it. A wrong guess costs one *apply*."""
+
+    def create(self, requests: Sequence[CreateRequest]) -> list[CreateAnswer]:
+        """Store each order, or find the one that its reference already stands for.
+
+        The tentative records are written while the transaction runs. One is promoted only if the cache answered before
+        COMMIT was sent: a write that is answered later may also land later, behind newer ones.
+        """
+        drafts = [self._draft(request) for request in requests]
+        guesses = [record_of(draft.order) for draft in drafts]
+        tokens = [self._random(TOKEN_BYTES) for _ in drafts]
+        writing = self._executor.submit(self._write_tentatives, guesses, tokens)
+        stands: list[bool] = []
+
+        def before_commit() -> None:
+            stands[:] = _result_within(writing, self._settings.tentative_wait_s)
+
+        try:
+            outcomes = self._hot.create(drafts, before_commit=before_commit)
+        except TierError as error:
+            self._count_failure(self._metrics.creates, len(drafts), error)
+            raise
+        self._settle_tentatives(outcomes, guesses, tokens, stands or [False] * len(drafts))
+        return [self._create_answer(outcome, guess) for outcome, guess in zip(outcomes, guesses, strict=True)]
+
+    def change(self, changes: Sequence[Change]) -> list[ChangeAnswer]:
+        """Move each order on. What changed is applied to the cache at once, so that readers need not wait for the log."""
+        now_us = self._clock.now_us()
+        try:
+            outcomes = self._hot.change(changes, now_us=now_us)
+        except TierError as error:
+            self._count_failure(self._metrics.changes, len(changes), error)
+            raise
+        answers = [self._change_answer(outcome) for outcome in outcomes]
+        puts = [
+            Put(answer, record_ttl_ms(outcome.order, now_us, self._settings.record_ttl_ms))
+            for outcome, answer in zip(outcomes, answers, strict=True)
+            if isinstance(outcome, Changed) and isinstance(answer, Record)
+        ]
+        if puts:
+            applied = self._best_effort.run(lambda: self._cache.apply(puts))
+            self._metrics.equal_version_conflicts.inc((applied or []).count(Applied.CONFLICT))
+        return answers
+
+    def _draft(self, request: CreateRequest) -> Draft:
+        new, now_us = request.new, self._clock.now_us()
+        order = Order(
+            order_id=new_order_id(now_us // 1000, partition_of(request.merchant_id, new.merchant_ref), self._random),
+            merchant_id=request.merchant_id,
+            merchant_ref=new.merchant_ref,
+            amount=new.amount,
+            currency=new.currency,
+            payment_method=new.payment_method,
+            metadata=canonical_metadata(new.metadata),
+            status=Status.PENDING,
+            status_reason=None,
+            version=next_version(NEVER, self.epoch),
+            created_at=now_us,
+            updated_at=now_us,
+            deadline_at=now_us + new.timeout_s * US_PER_S,
+        )
+        return Draft(order, body_digest(new))
+
+    def _write_tentatives(self, records: Sequence[Record], tokens: Sequence[bytes]) -> list[bool]:
+        expires_at_us = self._clock.now_us() + self._settings.tentative_ttl_ms * 1000
+        tentatives = [Tentative(r, token, expires_at_us) for r, token in zip(records, tokens, strict=True)]
+        return self._best_effort.run(lambda: self._cache.tentative(tentatives)) or []
+
+    def _settle_tentatives(
+        self,
+        outcomes: Sequence[CreateOutcome],
+        guesses: Sequence[Record],
+        tokens: Sequence[bytes],
+        stands: Sequence[bool],
+    ) -> None:
+        """Promote the tentatives that say what was committed; take away those that say something else."""
+        now_us = self._clock.now_us()
+        promotions: list[Promotion] = []
+        wrong: list[str] = []
+        for outcome, guess, token, stood in zip(outcomes, guesses, tokens, stands, strict=True):
+            if not isinstance(outcome, Created) or outcome.order.version != guess.version:
+                wrong.append(guess.order_id)
+            elif stood:
+                ttl_ms = record_ttl_ms(outcome.order, now_us, self._settings.record_ttl_ms)
+                promotions.append(Promotion(guess.order_id, token, ttl_ms))
+        if promotions:
+            self._best_effort.run(lambda: self._cache.promote(promotions))
+        if wrong:
+            self._best_effort.run(lambda: self._cache.invalidate(wrong))
+
+    def _create_answer(self, outcome: CreateOutcome, guess: Record) -> CreateAnswer:
+        if isinstance(outcome, ReferenceReused):
+            self._metrics.creates.labels("reference_reused").inc()
+            return outcome
+        self._metrics.creates.labels("replayed" if isinstance(outcome, Replayed) else "created").inc()
+        is_as_guessed = isinstance(outcome, Created) and outcome.order.version == guess.version
+        return Stored(guess if is_as_guessed else record_of(outcome.order), isinstance(outcome, Replayed))
+
+    def _change_answer(self, outcome: ChangeOutcome) -> ChangeAnswer:
+        if isinstance(outcome, Refused):
+            self._metrics.changes.labels(outcome.why.value).inc()
+            return outcome
+        self._metrics.changes.labels("unchanged" if isinstance(outcome, Unchanged) else "changed").inc()
+        return record_of(outcome.order)
+
+    def _count_failure(self, counter: Counter, orders: int, error: TierError) -> None:
+        kind = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
+        counter.labels(kind).inc(orders)
+        self._metrics.tier_errors.labels(error.tier, type(error).__name__).inc()
+
+
+def _result_within(future: Future[list[bool]], seconds: float) -> list[bool]:
+    try:
+        return future.result(seconds)
+    except NotYet:
+        return []
