@@ -1,0 +1,43 @@
+# What people and CI call. Each target sets up what it needs; nothing outside .venv is touched but by `servers`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALLED := $(VENV)/.installed
+DEVELOPING := $(VENV)/.developing
+
+.PHONY: serve test check fmt servers wheel clean
+
+serve: $(INSTALLED)  ## run everything here, in one process, on embedded stores
+	$(BIN)/orderctl serve
+
+test: $(DEVELOPING) servers  ## run every test
+	$(BIN)/python -m pytest
+
+check: $(DEVELOPING)  ## lint, types, and the shape of the tree
+	$(BIN)/ruff check && $(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_tidy.py
+
+fmt: $(DEVELOPING)  ## format
+	$(BIN)/ruff check --fix && $(BIN)/ruff format
+
+servers:  ## the system's programs that tests call (Debian, Ubuntu)
+	@command -v systemd-analyze >/dev/null || scripts/install-servers
+
+wheel: $(DEVELOPING)  ## build the wheel and the sdist into dist/
+	$(BIN)/python -m build
+
+clean:  ## take away what the targets above made; never an order
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e .
+	@touch $@
+
+$(DEVELOPING): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[dev]'
+	@touch $@
