@@ -99,7 +99,10 @@ class CommandService:
         drafts = [self._draft(request) for request in requests]
         guesses = [record_of(draft.order) for draft in drafts]
         tokens = [self._random(TOKEN_BYTES) for _ in drafts]
-        writing = self._executor.submit(self._write_tentatives, guesses, tokens)
+        # From here on, not from when a thread is free: a write that comes late is to find itself expired.
+        expires_at_us = self._clock.now_us() + self._settings.tentative_ttl_ms * 1000
+        tentatives = [Tentative(guess, token, expires_at_us) for guess, token in zip(guesses, tokens, strict=True)]
+        writing = self._executor.submit(self._best_effort.run, lambda: self._cache.tentative(tentatives))
         stands: list[bool] = []
 
         def before_commit() -> None:
@@ -114,23 +117,26 @@ class CommandService:
         return [self._create_answer(outcome, guess) for outcome, guess in zip(outcomes, guesses, strict=True)]
 
     def change(self, changes: Sequence[Change]) -> list[ChangeAnswer]:
-        """Move each order on. What changed is applied to the cache at once, so that readers need not wait for the log."""
+        """Move each order on, and apply how it stands now to the cache, so that readers need not wait for the log.
+
+        That goes for an order that did not move as well: the process that moved it may have died before it told the cache.
+        """
         now_us = self._clock.now_us()
         try:
             outcomes = self._hot.change(changes, now_us=now_us)
         except TierError as error:
             self._count_failure(self._metrics.changes, len(changes), error)
+            if isinstance(error, OutcomeUnknown):
+                self._best_effort.run(lambda: self._cache.invalidate([change.order_id for change in changes]))
             raise
-        answers = [self._change_answer(outcome) for outcome in outcomes]
-        puts = [
-            Put(answer, record_ttl_ms(outcome.order, now_us, self._settings.record_ttl_ms))
-            for outcome, answer in zip(outcomes, answers, strict=True)
-            if isinstance(outcome, Changed) and isinstance(answer, Record)
-        ]
+        self._apply([outcome.order for outcome in outcomes if outcome.order is not None], now_us)
+        return [self._change_answer(outcome) for outcome in outcomes]
+
+    def _apply(self, orders: Sequence[Order], now_us: int) -> None:
+        puts = [Put(record_of(order), record_ttl_ms(order, now_us, self._settings.record_ttl_ms)) for order in orders]
         if puts:
-            applied = self._best_effort.run(lambda: self._cache.apply(puts))
-            self._metrics.equal_version_conflicts.inc((applied or []).count(Applied.CONFLICT))
-        return answers
+            applied = self._best_effort.run(lambda: self._cache.apply(puts)) or []
+            self._metrics.equal_version_conflicts.inc(applied.count(Applied.CONFLICT))
 
     def _draft(self, request: CreateRequest) -> Draft:
         new, now_us = request.new, self._clock.now_us()
@@ -150,11 +156,6 @@ class CommandService:
             deadline_at=now_us + new.timeout_s * US_PER_S,
         )
         return Draft(order, body_digest(new))
-
-    def _write_tentatives(self, records: Sequence[Record], tokens: Sequence[bytes]) -> list[bool]:
-        expires_at_us = self._clock.now_us() + self._settings.tentative_ttl_ms * 1000
-        tentatives = [Tentative(r, token, expires_at_us) for r, token in zip(records, tokens, strict=True)]
-        return self._best_effort.run(lambda: self._cache.tentative(tentatives)) or []
 
     def _settle_tentatives(
         self,
@@ -199,8 +200,8 @@ class CommandService:
         self._metrics.tier_errors.labels(error.tier, type(error).__name__).inc()
 
 
-def _result_within(future: Future[list[bool]], seconds: float) -> list[bool]:
+def _result_within(future: Future[list[bool] | None], seconds: float) -> list[bool]:
     try:
-        return future.result(seconds)
+        return future.result(seconds) or []
     except NotYet:
         return []

@@ -183,7 +183,10 @@ class Registry(Protocol):
 
 
 class Tentative(Struct, frozen=True):
-    """A record to be written while its transaction runs. `expires_at_us` is absolute, by the creator's clock."""
+    """A record to be written while its transaction runs. `expires_at_us` is absolute, by the creator's clock.
+
+    `token` is 16 random bytes, as every token is.
+    """
 
     record: Record
     token: bytes
@@ -211,10 +214,11 @@ class Applied(StrEnum):
     NOTHING = "nothing"
     """There was no entry. A change is no reason to cache an order that nobody asks for."""
     DELETED = "deleted"
-    """The entry said `absent`."""
+    """The entry said `absent`, or its bytes meant nothing: to a reader of another format they might mean an old state."""
     FLOOR_RAISED = "floor_raised"
-    """Somebody is loading: nothing older may be filled in any more."""
+    """Somebody is loading: nothing older may be filled in any more, be it for this version or for a higher one before it."""
     REPLACED = "replaced"
+    """The entry holds this version; it may have held the same bytes before."""
     KEPT_NEWER = "kept_newer"
     CONFLICT = "conflict"
     """The same version with other bytes: replaced, and a reason to worry."""
@@ -227,7 +231,7 @@ class Granted(Struct, frozen=True):
 
 
 class Busy(Struct, frozen=True):
-    """Somebody else is loading the order."""
+    """The order is being loaded, under a lease that was granted before."""
 
 
 LookupOutcome = Entry | Granted | Busy
@@ -251,38 +255,53 @@ ABSENT_TTL_MAX_MS = 2_000
 class CacheStore(Protocol):
     """One entry an order, in memory, and any of them may vanish at any moment.
 
-    Each method is atomic for an order and for nothing more. On Redis it is one script call for each group, on the group's own
-    node; so a call may have happened for some groups and not for others when it raises.
+    Each method is atomic for an order and for nothing more; of a batch's items for one order the second meets what the first
+    has done. On Redis it is one script call for each group, on the group's own node; so a call may have happened for some
+    groups and not for others when it raises. What cannot be held (`TierRejected`) is refused before anything is written.
+
+    An expired entry is none, and so is one whose bytes mean nothing. A `ttl_ms` below 1 counts as 1.
     """
 
     def get(self, order_ids: Sequence[str]) -> list[Entry | None]:
-        """The entries as they are. An entry whose bytes mean nothing is None."""
+        """The entries as they are, leases too. An entry whose bytes mean nothing is None, and stays."""
         ...
 
     def tentative(self, tentatives: Sequence[Tentative]) -> list[bool]:
         """Write each where there is nothing or `absent`; returns whether it stands.
 
-        Refused are an expiry in the past and one further ahead than `TENTATIVE_TTL_MAX_MS` by the node's clock.
+        Refused are an expiry in the past and one further ahead than `TENTATIVE_TTL_MAX_MS` by the node's clock. A token that is
+        not 16 bytes, or all zero, is `TierRejected`: what is written under it would be taken for a committed record.
         """
         ...
 
     def promote(self, promotions: Sequence[Promotion]) -> list[bool]:
-        """Make each tentative a record, if it is there under its token; returns whether it was."""
+        """Make each tentative a record, if it is there under its token; returns whether it was.
+
+        What becomes the record is what is there by now: *apply* may have brought newer bytes under the same token.
+        """
         ...
 
     def apply(self, puts: Sequence[Put]) -> list[Applied]:
-        """Bring each entry to a committed version, unless it is newer. A tentative takes the bytes and keeps its expiry."""
+        """Bring each entry to a committed version, unless it is newer.
+
+        A tentative takes the bytes and keeps its token and its expiry: had it landed late, after events of versions newer than
+        this one, it would be stale, and must not be given a record's life. A record lives for `ttl_ms` from now.
+        """
         ...
 
     def lookup(self, order_ids: Sequence[str], *, tokens: Sequence[bytes]) -> list[LookupOutcome]:
-        """Each order's entry, or where there is none a lease of `LEASE_TTL_MS` under the token given for it."""
+        """Each order's entry, or where there is none a lease of `LEASE_TTL_MS` under the token given for it.
+
+        A lease is granted once: who asks again under the same token, not having heard the answer, is told `Busy`. A token that
+        is not 16 bytes, or all zero, is `TierRejected`.
+        """
         ...
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         """Put in what was loaded, if the lease is still there under the token and its floor is not higher.
 
         A lease whose floor is higher is freed. None becomes `absent` for at most `ABSENT_TTL_MAX_MS`; its version is 0.
-        Returns whether each went in.
+        Another order's record is `TierRejected`. Returns whether each went in.
         """
         ...
 

@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from orderctl import body
 from orderctl.order import Order, Status
+from orderctl.version import VERSION_MAX
 
 FORMAT: Final = 1
 HEADER: Final = struct.Struct(">BcBxQ16s16s")
@@ -86,6 +87,11 @@ def record_of(order: Order) -> Record:
     return Record(order.order_id, order.version, order.status, merchant_digest(order.merchant_id), body.render(order))
 
 
+def is_token(token: bytes) -> bool:
+    """Whether an entry can hold `token`: 16 bytes, which are not all zero, since those say that there is none."""
+    return len(token) == TOKEN_BYTES and token != NO_TOKEN
+
+
 def encode_record(record: Record, *, token: bytes = NO_TOKEN) -> bytes:
     """A record's bytes; with a token, a tentative's."""
     kind = Kind.RECORD if token == NO_TOKEN else Kind.TENTATIVE
@@ -110,6 +116,8 @@ def decode(value: bytes) -> Entry:
     format_, kind, status, version, token, merchant = HEADER.unpack_from(value)
     if format_ != FORMAT:
         raise ValueError(f"a cache entry of format {format_}; this is format {FORMAT}")
+    if version > VERSION_MAX:
+        raise ValueError(f"a cache entry of version {version}, which is not exact in Lua's numbers")
     entry_status = None if status == _NO_STATUS else _STATUSES[status] if status < len(_STATUSES) else None
     entry = Entry(Kind(kind.decode("latin-1")), version, entry_status, token, merchant, value[HEADER.size :])
     if entry.has_order != (entry.kind in {Kind.RECORD, Kind.TENTATIVE}) or entry.has_order != bool(entry.body):

@@ -92,6 +92,36 @@ def test_a_change_is_in_the_cache_when_it_is_answered(bench: Bench) -> None:
     assert body.parse(changed.body).status_reason == "at the bank"
 
 
+@pytest.mark.parametrize("again", [Status.PROCESSING, Status.PENDING])
+def test_asking_again_mends_a_cache_that_was_never_told(bench: Bench, again: Status) -> None:
+    """The process that made the change died before it applied it; the next one that sees the order does, whatever it answers."""
+    service = bench.command()
+    order_id = stored(service).order_id
+    bench.tiers.hot.change([Change(order_id, Status.PROCESSING)], now_us=bench.clock.now_us())
+    service.change([Change(order_id, again)])
+    entry = cached(bench, order_id)
+    assert entry is not None
+    assert entry.version == 2
+
+
+def test_a_change_whose_outcome_is_unknown_leaves_nothing_in_the_cache(bench: Bench) -> None:
+    """Readers then ask the database, which knows."""
+    order_id = stored(bench.command()).order_id
+    with pytest.raises(OutcomeUnknown):
+        bench.command(LosesTheReply(bench.tiers.hot)).change([Change(order_id, Status.FAILED)])
+    assert cached(bench, order_id) is None
+
+
+def test_a_late_tentative_counts_from_when_its_request_began(bench: Bench) -> None:
+    """However long it waited for a thread."""
+    service = bench.command()
+    bench.inline.late = True
+    record = stored(service)
+    bench.clock.advance(5.1)
+    bench.inline.catch_up()
+    assert cached(bench, record.order_id) is None
+
+
 def test_changes_of_a_batch_act_one_after_another(bench: Bench) -> None:
     """Each on what the one before it left, each with a version of its own."""
     service = bench.command()

@@ -13,10 +13,10 @@ from orderctl.clock import ManualClock
 from orderctl.config import Config
 from orderctl.errors import OutcomeUnknown, TierError, TierUnavailable
 from orderctl.metrics import Metrics
-from orderctl.order import NewOrder
+from orderctl.order import Change, NewOrder
 from orderctl.services.command import CommandService, CommandSettings, CreateRequest
 from orderctl.services.query import QueryService
-from orderctl.stores.base import CreateOutcome, Draft, HotStore, do_nothing
+from orderctl.stores.base import ChangeOutcome, CreateOutcome, Draft, HotStore, do_nothing
 from orderctl.stores.tiers import Tiers, open_tiers
 
 T = TypeVar("T")
@@ -78,6 +78,10 @@ class LosesTheReply:
 
     def create(self, drafts: Sequence[Draft], *, before_commit: Callable[[], None] = do_nothing) -> list[CreateOutcome]:
         self._store.create(drafts, before_commit=before_commit)
+        raise OutcomeUnknown("mysql")
+
+    def change(self, changes: Sequence[Change], *, now_us: int) -> list[ChangeOutcome]:
+        self._store.change(changes, now_us=now_us)
         raise OutcomeUnknown("mysql")
 
 

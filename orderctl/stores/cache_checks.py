@@ -1,0 +1,50 @@
+"""What every cache store refuses before it writes anything: arguments that no entry could hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orderctl.errors import TierRejected
+from orderctl.stores.base import Fill, Tentative
+from orderctl.stores.record import TOKEN_BYTES, is_token
+
+_TIER = "cache"
+
+
+def check_tentatives(tentatives: Sequence[Tentative]) -> None:
+    """Refuse a creator without a token: what it wrote would be taken for a committed record.
+
+    Raises:
+        TierRejected: a token is not 16 bytes, or all zero.
+
+    """
+    _check_tokens([tentative.token for tentative in tentatives])
+
+
+def check_lookup(order_ids: Sequence[str], tokens: Sequence[bytes]) -> None:
+    """Refuse a look-up whose leases could not be told apart.
+
+    Raises:
+        ValueError: there is not one token for each order.
+        TierRejected: a token is not 16 bytes, or all zero.
+
+    """
+    if len(order_ids) != len(tokens):
+        raise ValueError(f"{len(order_ids)} orders to look up, and {len(tokens)} tokens")
+    _check_tokens(tokens)
+
+
+def check_fills(fills: Sequence[Fill]) -> None:
+    """Refuse another order's record: nobody's answer may hold somebody else's order.
+
+    Raises:
+        TierRejected: a record's id is not the one that its fill names.
+
+    """
+    if any(fill.record is not None and fill.record.order_id != fill.order_id for fill in fills):
+        raise TierRejected(_TIER, "a fill holds another order than the one that it names")
+
+
+def _check_tokens(tokens: Sequence[bytes]) -> None:
+    if not all(map(is_token, tokens)):
+        raise TierRejected(_TIER, f"a token has {TOKEN_BYTES} bytes, which are not all zero")
