@@ -18,7 +18,6 @@ from orderctl.services.caching import BestEffort, record_ttl_ms
 from orderctl.stores.base import (
     Applied,
     CacheStore,
-    Changed,
     ChangeOutcome,
     Created,
     CreateOutcome,
@@ -129,11 +128,13 @@ class CommandService:
             if isinstance(error, OutcomeUnknown):
                 self._best_effort.run(lambda: self._cache.invalidate([change.order_id for change in changes]))
             raise
-        self._apply([outcome.order for outcome in outcomes if outcome.order is not None], now_us)
-        return [self._change_answer(outcome) for outcome in outcomes]
+        records = {index: record_of(o.order) for index, o in enumerate(outcomes) if o.order is not None}
+        self._apply([(o.order, records[index]) for index, o in enumerate(outcomes) if o.order is not None], now_us)
+        return [self._change_answer(outcome, records.get(index)) for index, outcome in enumerate(outcomes)]
 
-    def _apply(self, orders: Sequence[Order], now_us: int) -> None:
-        puts = [Put(record_of(order), record_ttl_ms(order, now_us, self._settings.record_ttl_ms)) for order in orders]
+    def _apply(self, orders: Sequence[tuple[Order, Record]], now_us: int) -> None:
+        ttl_ms = self._settings.record_ttl_ms
+        puts = [Put(record, record_ttl_ms(order, now_us, ttl_ms)) for order, record in orders]
         if puts:
             applied = self._best_effort.run(lambda: self._cache.apply(puts)) or []
             self._metrics.equal_version_conflicts.inc(applied.count(Applied.CONFLICT))
@@ -187,12 +188,13 @@ class CommandService:
         is_as_guessed = isinstance(outcome, Created) and outcome.order.version == guess.version
         return Stored(guess if is_as_guessed else record_of(outcome.order), isinstance(outcome, Replayed))
 
-    def _change_answer(self, outcome: ChangeOutcome) -> ChangeAnswer:
+    def _change_answer(self, outcome: ChangeOutcome, record: Record | None) -> ChangeAnswer:
         if isinstance(outcome, Refused):
             self._metrics.changes.labels(outcome.why.value).inc()
             return outcome
+        assert record is not None
         self._metrics.changes.labels("unchanged" if isinstance(outcome, Unchanged) else "changed").inc()
-        return record_of(outcome.order)
+        return record
 
     def _count_failure(self, counter: Counter, orders: int, error: TierError) -> None:
         kind = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
