@@ -1,0 +1,112 @@
+"""Opens what an operator's verb works on: the tiers of the deployment that the shared options name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orderctl.cli.options import Invocation
+
+if TYPE_CHECKING:
+    from orderctl.admin.audit import AuditLog
+    from orderctl.stores.base import Registry
+    from orderctl.stores.sqlite.datadir import FileState
+    from orderctl.stores.tiers import Tiers
+
+
+@contextmanager
+def opened_tiers(invocation: Invocation, *, make: bool = False, check: bool = True) -> Iterator[Tiers]:
+    """The tiers, closed afterwards.
+
+    Args:
+        invocation: says which.
+        make: whether they are made or brought to the newest schema where needed; else that is for `serve` and `migrate`.
+        check: whether the files are looked through first, which takes a while where they are large.
+
+    Raises:
+        NotFound: there is no data directory.
+        DataDirError: it cannot be used as it is.
+
+    """
+    from orderctl.clock import SystemClock
+    from orderctl.stores.sqlite.datadir import DataDir
+    from orderctl.stores.tiers import open_tiers
+
+    config = invocation.config
+    if not make:
+        require_data_dir(invocation.data_dir)
+    states = DataDir(invocation.data_dir).check() if check or make else ()
+    if not make:
+        _require_newest(states)
+    tiers = open_tiers(config, invocation.data_dir, SystemClock())
+    try:
+        yield tiers
+    finally:
+        tiers.close()
+
+
+@contextmanager
+def opened_registry(invocation: Invocation, *, make: bool = False) -> Iterator[tuple[Registry, AuditLog]]:
+    """The registry, and the audit log for what is changed in it."""
+    from orderctl.admin.audit import audit_log
+    from orderctl.clock import SystemClock
+
+    with (
+        opened_tiers(invocation, make=make) as tiers,
+        audit_log(audit_path(invocation), SystemClock()) as audit,
+    ):
+        yield tiers.registry, audit
+
+
+def audit_path(invocation: Invocation) -> Path:
+    """Where audit lines go."""
+    from orderctl.stores.sqlite.datadir import DataDir
+
+    configured = invocation.config.audit.path
+    return Path(configured) if configured else DataDir(invocation.data_dir).audit
+
+
+def has_data(data_dir: Path) -> bool:
+    """Whether anything was ever started on this data directory.
+
+    Raises:
+        DataDirError: it may not be looked at.
+
+    """
+    from orderctl.errors import DataDirError
+    from orderctl.stores.sqlite.datadir import DataDir
+
+    try:
+        return DataDir(data_dir).hot.exists()
+    except OSError as error:
+        raise DataDirError(f"{data_dir} cannot be read: {error.strerror}") from error
+
+
+def require_data_dir(data_dir: Path) -> None:
+    """Refuse to go on where there is nothing, instead of making it.
+
+    Raises:
+        NotFound: nothing was ever started on this data directory.
+
+    """
+    from orderctl.errors import NotFound
+
+    if not has_data(data_dir):
+        raise NotFound(
+            f"nothing was ever started on the data directory {data_dir}",
+            hint="`orderctl serve` starts it; --data-dir or $ORDERCTL_DATA_DIR names another",
+        )
+
+
+def _require_newest(states: tuple[FileState, ...]) -> None:
+    """A look must not change the schema under daemons that run."""
+    from orderctl.errors import DataDirError
+
+    for state in states:
+        if state.schema_version not in {None, state.target_version}:
+            raise DataDirError(
+                f"{state.path} has schema {state.schema_version}, this orderctl needs {state.target_version}",
+                hint="`orderctl migrate` brings it there",
+            )

@@ -1,0 +1,53 @@
+"""`orderctl status`: the deployment at a glance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from orderctl.cli.deployment import has_data, opened_tiers
+from orderctl.cli.options import Invocation, command, examples
+from orderctl.cli.output import columns, emit, note
+
+if TYPE_CHECKING:
+    from orderctl.admin.status import Status
+
+UNREACHED = 4
+
+
+def register(group: typer.Typer) -> None:
+    """Add the verb to `group`."""
+    command(group, "status", examples_shown=examples("orderctl status", "orderctl status -o json"))(status)
+
+
+def status(invocation: Invocation) -> None:
+    """Show which daemons run and which tiers answer.
+
+    Exit 4 when a tier is down or no daemon runs. A daemon in another process counts by its heartbeat.
+    """
+    found = _observe(invocation)
+    daemons = columns(
+        ("daemon", "state", "lag_events", "lag_s", "last_error"),
+        [(one.name, one.state, one.lag_events, one.lag_s, one.last_error) for one in found.daemons],
+    )
+    tiers = columns(
+        ("tier", "kind", "state", "latency_ms"),
+        [(one.name, one.kind, one.state, one.latency_ms) for one in found.tiers],
+    )
+    emit(found, invocation.output, table=f"{daemons}\n{tiers}")
+    if not found.is_good:
+        raise typer.Exit(UNREACHED)
+
+
+def _observe(invocation: Invocation) -> Status:
+    from orderctl.admin import status as verb
+    from orderctl.clock import SystemClock
+    from orderctl.daemons.manifest import names
+
+    assert invocation.config is not None
+    if not has_data(invocation.data_dir):
+        note(f"nothing was started on {invocation.data_dir}")
+        return verb.nothing_started(names())
+    with opened_tiers(invocation) as tiers:
+        return verb.status(names(), tiers.registry, tiers.cache, SystemClock())

@@ -1,0 +1,140 @@
+"""What can be configured: a frozen, typed section each, every key with its default and, in its annotation, its meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from orderctl.duration import Duration
+
+YEAR_S = 366 * 86_400.0
+
+
+def _key(meaning: str, **constraints: Any) -> Meta:
+    return Meta(description=meaning, **constraints)
+
+
+def _duration(meaning: str, *, above_zero: bool = False, max_s: float = YEAR_S) -> Meta:
+    return Meta(description=meaning, extra={"above_zero": above_zero, "max_s": max_s})
+
+
+def _bind(meaning: str) -> Meta:
+    return Meta(description=f"{meaning}; port 0 takes a free one", extra={"bind": True})
+
+
+class LogSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What daemons write to stderr."""
+
+    format: Annotated[
+        Literal["auto", "logfmt", "json"], _key("How a line is written; auto is logfmt on a terminal, JSON otherwise")
+    ] = "auto"
+    level: Annotated[Literal["debug", "info", "warning", "error"], _key("The least that is worth a line")] = "info"
+
+
+class DaemonSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What all daemons share."""
+
+    instance: Annotated[
+        str, _key("A name of this instance that outlives it, such as systemd's %i", max_length=64, pattern=r"^[!-~]*\Z")
+    ] = ""
+    drain_delay: Annotated[
+        Duration, _duration("How long /readyz says 503 before the listener closes, so that load balancers look away")
+    ] = Duration(0)
+    stop_timeout: Annotated[
+        Duration, _duration("How long requests that were taken may need to finish when the daemon stops")
+    ] = Duration(20)
+
+
+class HttpSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Both API servers."""
+
+    body_timeout: Annotated[Duration, _duration("How long a request's body may take to arrive", above_zero=True)] = (
+        Duration(10)
+    )
+    backlog: Annotated[int, _key("Connections that may wait to be accepted", ge=16, le=65_535)] = 1024
+    queue_max: Annotated[int, _key("Orders that may wait for a batch; beyond it 503", ge=500, le=10_000_000)] = 20_000
+    linger: Annotated[
+        Duration,
+        _duration("How long a batch may wait while requests keep coming; a lone request does not wait", max_s=1),
+    ] = Duration(0.02)
+
+
+class CommandSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The command server."""
+
+    bind: Annotated[str, _bind("Where it listens")] = "127.0.0.1:8701"
+    clock_skew_max: Annotated[
+        Duration,
+        _duration(
+            "How far this host's clock may be off the database's; beyond it the server is not ready", above_zero=True
+        ),
+    ] = Duration(1)
+    tentative_ttl: Annotated[
+        Duration,
+        _duration("How long the cache keeps a record whose transaction is under way", above_zero=True, max_s=10),
+    ] = Duration(5)
+    tentative_wait: Annotated[
+        Duration,
+        _duration("How long COMMIT may wait for the cache's answer, so that the record can be promoted", max_s=10),
+    ] = Duration(0.01)
+
+
+class QuerySection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The query server."""
+
+    bind: Annotated[str, _bind("Where it listens")] = "127.0.0.1:8702"
+    wait_max: Annotated[Duration, _duration("The longest that `Prefer: wait=` makes a look-up wait", max_s=300)] = (
+        Duration(10)
+    )
+
+
+class AdminSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """/livez, /readyz, /metrics and /status."""
+
+    bind: Annotated[
+        str | None, _bind("Where it listens; without it the daemon's own port, or 127.0.0.1:8700 for several")
+    ] = None
+
+
+class CacheSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Records in the cache."""
+
+    record_ttl: Annotated[
+        Duration,
+        _duration(
+            "How long a record outlives its order's deadline; for a final order, how long it lives", above_zero=True
+        ),
+    ] = Duration(3600)
+
+
+class DeploymentSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Constants: written into the database once, and checked against it at every start."""
+
+    groups: Annotated[
+        int,
+        Meta(description="Slices of the keyspace", ge=1, le=4096, extra={"power_of_two": True}),
+    ] = 64
+
+
+class AuditSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The record of what operators did."""
+
+    path: Annotated[
+        str | None,
+        _key("Where audit lines are appended; without it audit.jsonl in the data directory", extra={"not_empty": True}),
+    ] = None
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole configuration. Where the data directory is is no part of it: see `data_dir`."""
+
+    log: LogSection = field(default_factory=LogSection)
+    daemon: DaemonSection = field(default_factory=DaemonSection)
+    http: HttpSection = field(default_factory=HttpSection)
+    command: CommandSection = field(default_factory=CommandSection)
+    query: QuerySection = field(default_factory=QuerySection)
+    admin: AdminSection = field(default_factory=AdminSection)
+    cache: CacheSection = field(default_factory=CacheSection)
+    deployment: DeploymentSection = field(default_factory=DeploymentSection)
+    audit: AuditSection = field(default_factory=AuditSection)
