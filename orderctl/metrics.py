@@ -33,6 +33,12 @@ class Metrics:
         self.tier_errors = counter(
             "tier_errors_total", "Calls that a tier failed, by what is known of them.", "tier", "kind"
         )
+        self.daemon_faults = counter(
+            "daemon_faults_total",
+            "Steps of a daemon that ended in an unforeseen error. Always a fault.",
+            "daemon",
+            "kind",
+        )
         self.http_requests = counter(
             "http_requests_total", "Requests answered, by route and status.", "route", "status"
         )
