@@ -15,7 +15,7 @@ class EdgeSettings(Struct, frozen=True):
 
     body_timeout_s: float = 10.0
     queue_max: int = 20_000
-    linger_s: float = 0.005
+    linger_s: float = 0.02
     wait_max_s: float = 10.0
 
 

@@ -1,0 +1,204 @@
+"""The query server: looks orders up."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from orderctl.clock import Clock
+from orderctl.errors import InvalidOrderId
+from orderctl.ids import parse_order_id
+from orderctl.metrics import Metrics
+from orderctl.order import VISIBLE_ASCII_64, Caller, FieldError
+from orderctl.services.keys import KeyRing
+from orderctl.services.query import Answer, Failed, Found, Lookup, Missing, Pending, QueryService
+from orderctl.stores.base import Ref
+from orderctl.stores.record import merchant_digest
+from orderctl.version import VERSION_MAX
+from orderctl.web.auth import authenticate, merchant_of
+from orderctl.web.batcher import Batcher
+from orderctl.web.bodies import Decoder, read_json
+from orderctl.web.common import JSON, document_route, health_routes, surround
+from orderctl.web.edge import EdgeSettings, Probe
+from orderctl.web.headers import etag, if_none_match, wait_s
+from orderctl.web.problems import INVALID_REQUEST, RETRY_AFTER_S, UNAVAILABLE, Problem, invalid, no_such_order
+from orderctl.web.results import results_response
+from orderctl.web.shapes import LookupBody, too_many_ids
+
+LANES = 2
+"""Look-ups are read while others are decoded; more lanes would make smaller batches of the same load."""
+POLL_FIRST_S: Final = 0.02
+POLL_GROWTH: Final = 1.5
+POLL_MAX_S: Final = 0.25
+
+_lookup_body = Decoder(LookupBody, too_many_ids)
+_merchant_ref = re.compile(VISIBLE_ASCII_64).fullmatch
+_integer = re.compile(r"[1-9][0-9]{0,15}").fullmatch
+
+
+def query_app(
+    service: QueryService,
+    keys: KeyRing,
+    *,
+    clock: Clock,
+    metrics: Metrics,
+    probe: Probe,
+    executor: Executor,
+    settings: EdgeSettings,
+) -> ASGIApp:
+    """The application. Its lifespan's end waits for what was taken."""
+    sizes = metrics.batch_orders.labels
+    lookups = Batcher(service.look_up, executor, observe=sizes("lookup").observe, settings=settings, lanes=LANES)
+    refs = Batcher(service.resolve, executor, observe=sizes("resolve").observe, settings=settings)
+    api = _Api(keys, clock, lookups, refs, wait_max_s=settings.wait_max_s)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await refs.close()
+        await lookups.close()
+
+    routes = [
+        Route("/v1/orders", api.by_reference),
+        Route("/v1/orders/lookup", api.look_up, methods=["POST"]),
+        Route("/v1/orders/{order_id}", api.by_id),
+        *health_routes(probe),
+        document_route("query.yaml"),
+    ]
+    return surround(routes, metrics=metrics, body_timeout_s=settings.body_timeout_s, lifespan=lifespan)
+
+
+class _Api:
+    """The routes."""
+
+    def __init__(
+        self,
+        keys: KeyRing,
+        clock: Clock,
+        lookups: Batcher[Lookup, Answer],
+        refs: Batcher[Ref, str | None],
+        *,
+        wait_max_s: float,
+    ) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._lookups = lookups
+        self._refs = refs
+        self._wait_max_s = wait_max_s
+
+    async def by_id(self, request: Request) -> Response:
+        caller = authenticate(request, self._keys)
+        order_id = parse_order_id(request.path_params["order_id"], now_ms=self._now_ms())
+        parameters = _parameters(request, "min_version")
+        return await self._one(request, Lookup(order_id, _digest_of(caller), _min_version(parameters)))
+
+    async def by_reference(self, request: Request) -> Response:
+        merchant_id = merchant_of(authenticate(request, self._keys), to="ask by merchant_ref")
+        parameters = _parameters(request, "merchant_ref", "min_version")
+        merchant_ref = parameters.get("merchant_ref", "")
+        if _merchant_ref(merchant_ref) is None:
+            raise Problem(INVALID_REQUEST, "merchant_ref: expected 1 to 64 visible ASCII characters")
+        min_version = _min_version(parameters)
+        (order_id,) = await self._refs.submit([Ref(merchant_id, merchant_ref)])
+        if order_id is None:
+            raise no_such_order()
+        return await self._one(request, Lookup(order_id, merchant_digest(merchant_id), min_version))
+
+    async def look_up(self, request: Request) -> Response:
+        caller = authenticate(request, self._keys)
+        body = _lookup_body.decode(await read_json(request))
+        merchant = _digest_of(caller)
+        lookups = [Lookup(order_id, merchant) for order_id in self._order_ids(body.order_ids)]
+        answers, headers = await self._answers(request, lookups)
+        return results_response(map(_lookup_item, lookups, answers), headers)
+
+    async def _one(self, request: Request, lookup: Lookup) -> Response:
+        (answer,), headers = await self._answers(request, [lookup])
+        match answer:
+            case Found():
+                headers |= {"ETag": etag(answer.version), "Cache-Status": answer.via.value}
+                if if_none_match(request.headers.getlist("if-none-match"), answer.version):
+                    return Response(None, 304, headers)
+                return Response(answer.body, 200, headers, JSON)
+            case Pending():
+                return Response(b'{"lookup":"pending"}', 202, headers | {"Retry-After": str(RETRY_AFTER_S)}, JSON)
+            case _:
+                raise no_such_order()
+
+    async def _answers(self, request: Request, lookups: Sequence[Lookup]) -> tuple[list[Answer], dict[str, str]]:
+        """The answers, as early as there are no pending ones, or as late as the reader would wait; and headers that say so.
+
+        Raises:
+            Problem: 503; a tier that had to be asked could not be.
+
+        """
+        loop = asyncio.get_running_loop()
+        asked_s = wait_s(request.headers.getlist("prefer"))
+        waited_s = min(asked_s or 0, self._wait_max_s)
+        deadline_s, pause_s = loop.time() + waited_s, POLL_FIRST_S
+        answers = await self._lookups.submit(lookups)
+        while any(isinstance(answer, Pending) for answer in answers) and loop.time() < deadline_s:
+            await asyncio.sleep(min(pause_s, max(0.0, deadline_s - loop.time())))
+            pause_s = min(pause_s * POLL_GROWTH, POLL_MAX_S)
+            answers = await self._lookups.submit(lookups)
+        if any(isinstance(answer, Failed) for answer in answers):
+            raise Problem(UNAVAILABLE, "a database could not be reached; ask again")
+        return answers, {} if asked_s is None else {"Preference-Applied": f"wait={waited_s:g}"}
+
+    def _order_ids(self, texts: Sequence[str]) -> list[str]:
+        now_ms = self._now_ms()
+        order_ids: list[str] = []
+        errors: list[FieldError] = []
+        for index, text in enumerate(texts):
+            try:
+                order_ids.append(parse_order_id(text, now_ms=now_ms))
+            except InvalidOrderId as error:
+                errors.append(FieldError(f"/order_ids/{index}", error.message))
+        if errors:
+            raise invalid(errors)
+        return order_ids
+
+    def _now_ms(self) -> int:
+        return self._clock.now_us() // 1000
+
+
+def _parameters(request: Request, *known: str) -> Mapping[str, str]:
+    """The query's parameters. One that is misspelt or said twice is refused: to pass it over could answer with an old order."""
+    said = request.query_params.multi_items()
+    for index, (name, _) in enumerate(said):
+        if name not in known:
+            raise Problem(INVALID_REQUEST, f"there is no query parameter of that name; there are: {', '.join(known)}")
+        if any(name == earlier for earlier, _ in said[:index]):
+            raise Problem(INVALID_REQUEST, f"{name} is there twice")
+    return dict(said)
+
+
+def _min_version(parameters: Mapping[str, str]) -> int:
+    text = parameters.get("min_version")
+    if text is None:
+        return 0
+    if _integer(text) is None or int(text) > VERSION_MAX:
+        raise Problem(INVALID_REQUEST, f"min_version: expected an integer from 1 to {VERSION_MAX}")
+    return int(text)
+
+
+def _digest_of(caller: Caller) -> bytes | None:
+    return None if caller.merchant_id is None else merchant_digest(caller.merchant_id)
+
+
+def _lookup_item(lookup: Lookup, answer: Answer) -> bytes:
+    if isinstance(answer, Found):
+        return b'{"order":%b}' % answer.body
+    said = "not_found" if isinstance(answer, Missing) else "pending"
+    return msgspec.json.encode({"order_id": lookup.order_id, "lookup": said})

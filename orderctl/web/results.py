@@ -1,0 +1,66 @@
+"""Answers that carry orders: the bytes that the services gave, put into place and never encoded again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from starlette.responses import Response
+
+from orderctl.order import Refusal, Refused
+from orderctl.services.command import Stored
+from orderctl.stores.base import ReferenceReused
+from orderctl.stores.record import Record
+from orderctl.web.common import JSON
+from orderctl.web.headers import etag
+from orderctl.web.problems import ILLEGAL_TRANSITION, REFERENCE_REUSED, VERSION_MISMATCH, Problem, no_such_order
+
+REPLAYED = {"Idempotent-Replayed": "true"}
+
+
+def stored_response(stored: Stored) -> Response:
+    """The answer to one creation."""
+    record = stored.record
+    headers = {"ETag": etag(record.version), "Location": f"/v1/orders/{record.order_id}"}
+    if stored.replayed:
+        headers |= REPLAYED
+    return Response(record.body, status_of(stored), headers, JSON)
+
+
+def status_of(stored: Stored) -> int:
+    """201 for an order that was made now, 200 for one that was there."""
+    return 200 if stored.replayed else 201
+
+
+def changed_response(record: Record) -> Response:
+    """The answer to one change."""
+    return Response(record.body, 200, {"ETag": etag(record.version)}, JSON)
+
+
+def item(status: int, order: bytes) -> bytes:
+    """One result of a batch: an order."""
+    return b'{"status":%d,"order":%b}' % (status, order)
+
+
+def problem_item(problem: Problem, request_id: str) -> bytes:
+    """One result of a batch: a problem."""
+    return b'{"status":%d,"problem":%b}' % (problem.kind.status, problem.encode(request_id))
+
+
+def results_response(items: Iterable[bytes], headers: dict[str, str] | None = None) -> Response:
+    """The answer to a batch."""
+    return Response(b'{"results":[%b]}' % b",".join(items), 200, headers, JSON)
+
+
+def reused(answer: ReferenceReused) -> Problem:
+    """422: the reference stands for an order that was asked for in other words."""
+    return Problem(REFERENCE_REUSED, f"merchant_ref stands for {answer.order_id}, which was created by another body")
+
+
+def refused(answer: Refused) -> Problem:
+    """404, 409 or 412."""
+    if answer.order is None:
+        return no_such_order()
+    status, version = answer.order.status.value, answer.order.version
+    if answer.why is Refusal.VERSION_MISMATCH:
+        return Problem(VERSION_MISMATCH, f"the order is at version {version}", current=(status, version))
+    return Problem(ILLEGAL_TRANSITION, f"the order is {status} and cannot become that", current=(status, version))
