@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(TOP))
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"))
 
@@ -90,6 +92,7 @@ def test_tests_tell_the_truth(path: Path) -> None:
     )
 
 
+@cache
 def documented_by_a_protocol() -> set[str]:
     """Method names that an abstract class documents once for all who implement it."""
     names: set[str] = set()

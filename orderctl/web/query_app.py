@@ -61,7 +61,7 @@ def query_app(
     sizes = metrics.batch_orders.labels
     lookups = Batcher(service.look_up, executor, observe=sizes("lookup").observe, settings=settings, lanes=LANES)
     refs = Batcher(service.resolve, executor, observe=sizes("resolve").observe, settings=settings)
-    api = _Api(keys, clock, lookups, refs, wait_max_s=settings.wait_max_s)
+    api = _Api(keys, clock, lookups, refs, probe=probe, wait_max_s=settings.wait_max_s)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -89,12 +89,14 @@ class _Api:
         lookups: Batcher[Lookup, Answer],
         refs: Batcher[Ref, str | None],
         *,
+        probe: Probe,
         wait_max_s: float,
     ) -> None:
         self._keys = keys
         self._clock = clock
         self._lookups = lookups
         self._refs = refs
+        self._probe = probe
         self._wait_max_s = wait_max_s
 
     async def by_id(self, request: Request) -> Response:
@@ -149,6 +151,8 @@ class _Api:
         deadline_s, pause_s = loop.time() + waited_s, POLL_FIRST_S
         answers = await self._lookups.submit(lookups)
         while any(isinstance(answer, Pending) for answer in answers) and loop.time() < deadline_s:
+            if self._probe.not_ready() or await request.is_disconnected():
+                break  # a server that stops, or a reader who has left, waits for nothing
             await asyncio.sleep(min(pause_s, max(0.0, deadline_s - loop.time())))
             pause_s = min(pause_s * POLL_GROWTH, POLL_MAX_S)
             answers = await self._lookups.submit(lookups)

@@ -228,3 +228,13 @@ def test_waiting_reads_what_is_written_meanwhile(order: dict[str, Any], edge: Ed
     response = query.get(f"/v1/orders/{order_id}", params={"min_version": 2}, headers={"Prefer": "wait=1"})
     writer.join()
     assert (response.status_code, response.json()["status"]) == (200, "success")
+
+
+def test_a_server_that_stops_waits_for_nothing(order: dict[str, Any], edge: Edge) -> None:
+    """A reader who would wait is told `pending` at once, so that draining takes no longer than a look-up."""
+    service: Any = LaterEach(edge.bench.query(), pending=10**6)
+    with CheckedClient(edge.query_app(service), DOCUMENTS["query"], edge.acme) as client:
+        edge.probe.unready = ["draining"]
+        response = client.get(f"/v1/orders/{order['order_id']}", headers={"Prefer": "wait=1"})
+    assert response.status_code == 202
+    assert service.left == 10**6 - 1
