@@ -59,7 +59,9 @@ def call(url: str, method: str, target: str, key: str | None = None, body: objec
 class Server:
     """One `orderctl serve`, which may be killed and started again on its data directory."""
 
-    def __init__(self, data_dir: Path, *daemons: str, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *daemons: str, settings: Mapping[str, str] | None = None, folder: Path | None = None
+    ) -> None:
         self.data_dir = data_dir
         self._ready_file = data_dir.with_name(f"{data_dir.name}-{'-'.join(daemons) or 'all'}.ready")
         self._log = data_dir.with_name(f"{data_dir.name}-{'-'.join(daemons) or 'all'}.log")
@@ -67,6 +69,7 @@ class Server:
         self._arguments += ["--data-dir", str(data_dir), "--ready-file", str(self._ready_file)]
         binds = {f"ORDERCTL_{name}__BIND": "127.0.0.1:0" for name in ("COMMAND", "QUERY", "ADMIN")}
         self._environment = {**os.environ, **binds, **(settings or {})}
+        self._folder = folder
         self.process: subprocess.Popen[bytes] | None = None
         self.ready: dict[str, Any] = {}
 
@@ -74,7 +77,9 @@ class Server:
         """Start the process, without waiting for anything."""
         self._ready_file.unlink(missing_ok=True)
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(self._arguments, env=self._environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                self._arguments, env=self._environment, cwd=self._folder, stdout=log, stderr=log
+            )
 
     def start(self) -> None:
         """Start and wait until it is ready."""
