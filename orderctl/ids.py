@@ -66,11 +66,16 @@ def parse_order_id(text: str, *, now_ms: int) -> str:
 
     """
     canonical = text.lower() if text.isascii() else ""
-    if _CANONICAL(canonical) is None:
+    if not is_canonical(canonical):
         raise InvalidOrderId("not an order id: expected a UUIDv7 such as 0197b0de-5c00-7abc-8000-0123456789ab")
     if created_ms(canonical) > now_ms + FUTURE_MAX_MS:
         raise InvalidOrderId("not an order id of ours: it is from more than 60 s in the future")
     return canonical
+
+
+def is_canonical(text: str) -> bool:
+    """Whether `text` is an order id as everything inside writes it."""
+    return _CANONICAL(text) is not None
 
 
 def created_ms(order_id: str) -> int:

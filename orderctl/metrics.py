@@ -18,39 +18,40 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
 
-        def counter(name: str, meaning: str, *labels: str) -> Counter:
-            return Counter(name, meaning, labels, namespace="orderctl", registry=registry)
+        self._define_orders()
+        self._define_requests()
+        self._define_flow()
 
-        def histogram(name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(name, meaning, labels, namespace="orderctl", registry=registry, buckets=buckets)
-
-        self.lookups = counter(
+    def _define_orders(self) -> None:
+        self.lookups = self._counter(
             "lookups_total", "Orders looked up, by the tier that answered and how.", "tier", "outcome"
         )
-        self.creates = counter("creates_total", "Creations asked for, by outcome.", "outcome")
-        self.changes = counter("changes_total", "Changes asked for, by outcome.", "outcome")
-        self.loads = counter("loads_total", "Orders that readers loaded from a database, by tier.", "tier")
-        self.tier_errors = counter(
+        self.creates = self._counter("creates_total", "Creations asked for, by outcome.", "outcome")
+        self.changes = self._counter("changes_total", "Changes asked for, by outcome.", "outcome")
+        self.loads = self._counter("loads_total", "Orders that readers loaded from a database, by tier.", "tier")
+        self.tier_errors = self._counter(
             "tier_errors_total", "Calls that a tier failed, by what is known of them.", "tier", "kind"
         )
-        self.daemon_faults = counter(
+        self.daemon_faults = self._counter(
             "daemon_faults_total",
             "Steps of a daemon that ended in an unforeseen error. Always a fault.",
             "daemon",
             "kind",
         )
-        self.http_requests = counter(
-            "http_requests_total", "Requests answered, by route and status.", "route", "status"
-        )
-        self.transactions = counter("transactions_total", "Writing transactions committed, by tier.", "tier")
-        self.equal_version_conflicts = counter(
+        self.transactions = self._counter("transactions_total", "Writing transactions committed, by tier.", "tier")
+        self.equal_version_conflicts = self._counter(
             "equal_version_conflicts_total",
             "Cached records that had the right version and other bytes. Always a fault.",
         )
-        self.request_seconds = histogram(
+
+    def _define_requests(self) -> None:
+        self.http_requests = self._counter(
+            "http_requests_total", "Requests answered, by route and status.", "route", "status"
+        )
+        self.request_seconds = self._histogram(
             "request_seconds", "Seconds from a request's first byte to its answer's last.", _REQUEST_BUCKETS_S, "route"
         )
-        self.batch_orders = histogram(
+        self.batch_orders = self._histogram(
             "batch_orders", "Orders that one batch carried to the stores.", _BATCH_BUCKETS, "batch"
         )
         self.build_info = Gauge(
@@ -58,7 +59,43 @@ class Metrics:
             "Always 1; the labels name the build.",
             ("version", "python"),
             namespace="orderctl",
-            registry=registry,
+            registry=self.registry,
             multiprocess_mode="max",
         )
         self.build_info.labels(orderctl.__version__, platform.python_version()).set(1)
+
+    def _define_flow(self) -> None:
+        self.parked = self._counter("parked_total", "Messages that could not be processed and were put aside.")
+        self.groups_dropped = self._counter(
+            "cache_groups_dropped_total",
+            "Groups whose records were dropped because their cache node went back in time.",
+        )
+        self.records_dropped = self._counter("cache_records_dropped_total", "Cache entries dropped with such groups.")
+        self.archived = self._counter("archived_total", "Orders whose row left the hot store for the archive.")
+        self.archive_conflicts = self._counter(
+            "archive_conflicts_total", "Final orders that the archive holds with another final state. Always a fault."
+        )
+        self.archive_read_back_differs = self._counter(
+            "archive_read_back_differs_total",
+            "Orders that were not in the archive as written when they had settled; written again.",
+        )
+        self.cache_lag_seconds = self._histogram(
+            "cache_lag_seconds",
+            "Seconds from a change's commit to its being applied to the cache by the log.",
+            _REQUEST_BUCKETS_S,
+        )
+        self.cdc_lag_seconds = self._gauge(
+            "cdc_lag_seconds", "Age of the newest change when it was published; 0 while nothing is to do."
+        )
+        self.archive_lag_seconds = self._gauge(
+            "archive_lag_seconds", "Age of the oldest final order that is still in the hot store."
+        )
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(name, meaning, labels, namespace="orderctl", registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str) -> Gauge:
+        return Gauge(name, meaning, namespace="orderctl", registry=self.registry, multiprocess_mode="max")
+
+    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, meaning, labels, namespace="orderctl", registry=self.registry, buckets=buckets)

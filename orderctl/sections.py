@@ -87,6 +87,9 @@ class QuerySection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     wait_max: Annotated[Duration, _duration("The longest that `Prefer: wait=` makes a look-up wait", max_s=300)] = (
         Duration(10)
     )
+    mysql_first_s: Annotated[
+        Duration, _duration("Orders younger than this are looked for in the hot store first, older ones in the archive")
+    ] = Duration(960)
 
 
 class AdminSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -117,6 +120,23 @@ class DeploymentSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     ] = 64
 
 
+class ArchiverSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The move of final orders to the archive."""
+
+    settle_s: Annotated[
+        Duration,
+        _duration(
+            "How long a write to the archive must have stood before the original is removed: twice its sync period"
+        ),
+    ] = Duration(0)
+    idempotency_window: Annotated[
+        Duration, _duration("How long a reference stands for its order after that has moved", above_zero=True)
+    ] = Duration(86_400)
+    lag_max: Annotated[
+        int, _key("Events that cache-sync may be behind; beyond it the archiver holds back", ge=1, le=1_000_000_000)
+    ] = 100_000
+
+
 class AuditSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The record of what operators did."""
 
@@ -137,4 +157,5 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     admin: AdminSection = field(default_factory=AdminSection)
     cache: CacheSection = field(default_factory=CacheSection)
     deployment: DeploymentSection = field(default_factory=DeploymentSection)
+    archiver: ArchiverSection = field(default_factory=ArchiverSection)
     audit: AuditSection = field(default_factory=AuditSection)

@@ -1,9 +1,8 @@
-"""`status`: which daemons run, by their heartbeats, and which tiers answer."""
+"""`status`: which daemons run, by their heartbeats, how far they are behind, and which tiers answer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -11,13 +10,20 @@ from msgspec import Struct
 from orderctl.admin.servers import is_fresh
 from orderctl.clock import Clock
 from orderctl.errors import TierError
-from orderctl.stores.base import CacheStore, Heartbeat, Registry
+from orderctl.services.lag import Lag, archiver_lag, cdc_lag, follower_lag
+from orderctl.services.side_by_side import Question
+from orderctl.stores.base import Heartbeat, Registry
+from orderctl.stores.log import CHANGES
+from orderctl.stores.tiers import Tiers
 
 EMBEDDED = "sqlite"
+TIERS = ("hot", "cache", "log", "archive")
+LIMIT_S = 5.0
+"""How long everything that is asked at once may take together; it is asked twice."""
 
 
 class DaemonStatus(Struct, frozen=True):
-    """A daemon, over all its instances. The lag is None for one that follows no log."""
+    """A daemon, over all its instances. The lag is None for one that follows nothing, and where nobody can tell."""
 
     name: str
     state: Literal["running", "stopped", "failing", "unknown"]
@@ -49,51 +55,94 @@ class Status(Struct, frozen=True):
         )
 
 
-def status(daemons: Sequence[str], registry: Registry, cache: CacheStore, clock: Clock) -> Status:
-    """The daemons of these names, and the embedded tiers, as they are now."""
-    heartbeats: list[Heartbeat] | None = None
-    now_us = 0
-    with suppress(TierError):
-        now_us = registry.deployment().now_us
-        heartbeats = registry.heartbeats()
-    return Status(
-        daemon_statuses(daemons, heartbeats, now_us=now_us),
-        [
-            tier_status("hot", EMBEDDED, registry.deployment, clock),
-            tier_status("cache", EMBEDDED, cache.ping, clock),
-        ],
+class Heard(Struct, frozen=True):
+    """What was heard of the daemons by `now_us` of the database's clock."""
+
+    heartbeats: list[Heartbeat]
+    now_us: int
+
+
+def status(groups: Mapping[str, str | None], tiers: Tiers, clock: Clock, *, limit_s: float = LIMIT_S) -> Status:
+    """The daemons, and the embedded tiers, as they are now; `groups` has each daemon's name and its group in the log.
+
+    Nothing is waited for longer than `limit_s`, twice: what has not answered by then counts as failed.
+    """
+    heard = Question("hot", lambda: _heard(tiers.registry), within_s=limit_s)
+    found = tier_statuses(
+        {
+            "hot": tiers.registry.deployment,
+            "cache": tiers.cache.ping,
+            "log": tiers.log.ping,
+            "archive": tiers.archive.ping,
+        },
+        clock,
+        limit_s=limit_s,
     )
+    lags = _lags(groups, tiers, clock, limit_s)
+    return Status(daemon_statuses(list(groups), heard.answer(), lags), found)
 
 
 def nothing_started(daemons: Sequence[str]) -> Status:
     """The deployment before anything was started: there is nothing to ask."""
     return Status(
-        [DaemonStatus(name, "stopped") for name in daemons],
-        [TierStatus("hot", EMBEDDED, "down"), TierStatus("cache", EMBEDDED, "down")],
+        [DaemonStatus(name, "stopped") for name in daemons], [TierStatus(name, EMBEDDED, "down") for name in TIERS]
     )
 
 
-def daemon_statuses(names: Sequence[str], heartbeats: Sequence[Heartbeat] | None, *, now_us: int) -> list[DaemonStatus]:
-    """Each daemon by what was heard of it at `now_us` (the database's clock); None: nothing can be heard."""
-    if heartbeats is None:
-        return [DaemonStatus(name, "unknown") for name in names]
-    return [_daemon(name, [beat for beat in heartbeats if beat.daemon == name], now_us) for name in names]
+def daemon_statuses(
+    names: Sequence[str], heard: Heard | TierError, lags: Mapping[str, Lag] | None = None
+) -> list[DaemonStatus]:
+    """Each daemon by what was heard of it, and by its lag where that is known. Of none is anything known without the first."""
+    return [_daemon(name, heard, (lags or {}).get(name)) for name in names]
 
 
-def tier_status(name: str, kind: str, ask: Callable[[], object], clock: Clock) -> TierStatus:
-    """Whether the tier answers when it is asked."""
-    began = clock.monotonic_s()
-    try:
-        ask()
-    except TierError:
-        return TierStatus(name, kind, "down")
-    return TierStatus(name, kind, "up", round((clock.monotonic_s() - began) * 1000, 3))
+def tier_statuses(
+    pings: Mapping[str, Callable[[], object]], clock: Clock, *, limit_s: float = LIMIT_S
+) -> list[TierStatus]:
+    """Whether each tier answers when all are asked at once."""
+
+    def timed(ping: Callable[[], object]) -> Callable[[], float]:
+        def latency_ms() -> float:
+            began_s = clock.monotonic_s()
+            ping()
+            return round((clock.monotonic_s() - began_s) * 1000, 3)
+
+        return latency_ms
+
+    asked = {name: Question(name, timed(ping), within_s=limit_s) for name, ping in pings.items()}
+    return [_tier(name, question.answer()) for name, question in asked.items()]
 
 
-def _daemon(name: str, heartbeats: Sequence[Heartbeat], now_us: int) -> DaemonStatus:
-    alive = [beat for beat in heartbeats if beat.state != "stopped" and is_fresh(beat, now_us=now_us)]
+def _heard(registry: Registry) -> Heard:
+    return Heard(registry.heartbeats(), registry.deployment().now_us)
+
+
+def _lags(groups: Mapping[str, str | None], tiers: Tiers, clock: Clock, limit_s: float) -> dict[str, Lag]:
+    """The lag of each daemon that follows something, as far as it can be told."""
+    followed: dict[str, Callable[[], Lag | None]] = {
+        "cdc": lambda: cdc_lag(tiers.feeds, tiers.log, clock),
+        "cache-sync": lambda: follower_lag(tiers.log, str(groups["cache-sync"]), CHANGES, clock),
+        "archiver": lambda: archiver_lag(tiers.hot, clock),
+    }
+    asked = {name: Question(name, ask, within_s=limit_s) for name, ask in followed.items() if name in groups}
+    answers = {name: question.answer() for name, question in asked.items()}
+    return {name: answer for name, answer in answers.items() if isinstance(answer, Lag)}
+
+
+def _tier(name: str, latency_ms: float | TierError) -> TierStatus:
+    if isinstance(latency_ms, TierError):
+        return TierStatus(name, EMBEDDED, "down")
+    return TierStatus(name, EMBEDDED, "up", latency_ms)
+
+
+def _daemon(name: str, heard: Heard | TierError, lag: Lag | None) -> DaemonStatus:
+    events, age_s = (None, None) if lag is None else (lag.events, lag.age_s)
+    if isinstance(heard, TierError):
+        return DaemonStatus(name, "unknown", events, age_s)
+    mine = [beat for beat in heard.heartbeats if beat.daemon == name]
+    alive = [beat for beat in mine if beat.state != "stopped" and is_fresh(beat, now_us=heard.now_us)]
     if not alive:
-        return DaemonStatus(name, "stopped")
+        return DaemonStatus(name, "stopped", events, age_s)
     failing = [beat for beat in alive if beat.state == "failing"]
     newest = max(failing or alive, key=lambda beat: beat.beat_at)
-    return DaemonStatus(name, "failing" if failing else "running", last_error=newest.last_error)
+    return DaemonStatus(name, "failing" if failing else "running", events, age_s, newest.last_error)

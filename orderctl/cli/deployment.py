@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened_tiers(invocation: Invocation, *, make: bool = False, check: bool = True) -> Iterator[Tiers]:
+def opened_tiers(
+    invocation: Invocation, *, make: bool = False, check: bool = True, whole: bool = False
+) -> Iterator[Tiers]:
     """The tiers, closed afterwards.
 
     Args:
         invocation: says which.
         make: whether they are made or brought to the newest schema where needed; else that is for `serve` and `migrate`.
         check: whether the files are looked through first, which takes a while where they are large.
+        whole: whether a file that is missing is refused; else it is made, and has nothing in it.
 
     Raises:
         NotFound: there is no data directory.
         DataDirError: it cannot be used as it is.
+        TierUnavailable: a tier is missing, or cannot be opened.
 
     """
     from orderctl.clock import SystemClock
@@ -40,6 +44,8 @@ def opened_tiers(invocation: Invocation, *, make: bool = False, check: bool = Tr
     states = DataDir(invocation.data_dir).check() if check or make else ()
     if not make:
         _require_newest(states)
+    if whole:
+        _require_all(states)
     tiers = open_tiers(config, invocation.data_dir, SystemClock())
     try:
         yield tiers
@@ -109,4 +115,15 @@ def _require_newest(states: tuple[FileState, ...]) -> None:
             raise DataDirError(
                 f"{state.path} has schema {state.schema_version}, this orderctl needs {state.target_version}",
                 hint="`orderctl migrate` brings it there",
+            )
+
+
+def _require_all(states: tuple[FileState, ...]) -> None:
+    """A look must not hide that a tier was lost, by making an empty one in its place."""
+    from orderctl.errors import TierUnavailable
+
+    for state in states:
+        if state.schema_version is None:
+            raise TierUnavailable(
+                state.path.stem, f"{state.path} is missing", hint="`orderctl migrate` makes it anew, with nothing in it"
             )

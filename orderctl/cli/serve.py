@@ -37,7 +37,9 @@ def serve(
     invocation: Invocation,
     daemons: Annotated[
         list[str] | None,
-        typer.Argument(metavar="DAEMON", help="command, query; none named: all, in one process."),
+        typer.Argument(
+            metavar="DAEMON", help="command, query, cdc, cache-sync, archiver; none named: all, in one process."
+        ),
     ] = None,
     workers: Annotated[
         int,
@@ -94,8 +96,9 @@ def _prepare(config: Config, folder: Path) -> DemoKeys:
         tiers.close()
     _say(
         config,
-        f"embedded: orders and keys' digests are kept in {data_dir.hot}, cached records in {data_dir.cache}, "
-        f"the demo keys in {data_dir.keys}; this is one machine, and what its disk loses is lost",
+        f"embedded: open orders and keys' digests are kept in {data_dir.hot}, final orders in {data_dir.archive}, "
+        f"change events in {data_dir.log}, cached records in {data_dir.cache}, the demo keys in {data_dir.keys}; "
+        "this is one machine, and what its disk loses is lost",
     )
     return keys
 

@@ -22,9 +22,10 @@ def register(group: typer.Typer) -> None:
 
 
 def status(invocation: Invocation) -> None:
-    """Show which daemons run and which tiers answer.
+    """Show which daemons run, how far they are behind, and which tiers answer.
 
-    Exit 4 when a tier is down or no daemon runs. A daemon in another process counts by its heartbeat.
+    Exit 4 when a tier is down or no daemon runs. A daemon in another process counts by its heartbeat. lag_events is what
+    it has still to do, counted up to some 10000; lag_s is how long the first of it has been waiting.
     """
     found = _observe(invocation)
     daemons = columns(
@@ -43,11 +44,12 @@ def status(invocation: Invocation) -> None:
 def _observe(invocation: Invocation) -> Status:
     from orderctl.admin import status as verb
     from orderctl.clock import SystemClock
-    from orderctl.daemons.manifest import names
+    from orderctl.daemons.manifest import manifests
 
     assert invocation.config is not None
+    groups = {manifest.name: manifest.group for manifest in manifests()}
     if not has_data(invocation.data_dir):
         note(f"nothing was started on {invocation.data_dir}")
-        return verb.nothing_started(names())
-    with opened_tiers(invocation) as tiers:
-        return verb.status(names(), tiers.registry, tiers.cache, SystemClock())
+        return verb.nothing_started(list(groups))
+    with opened_tiers(invocation, whole=True) as tiers:
+        return verb.status(groups, tiers, SystemClock())

@@ -32,6 +32,7 @@ class CommandDaemon(ServerDaemon):
         self._service = CommandService(
             tiers.hot,
             tiers.cache,
+            tiers.archive,
             clock=context.clock,
             random=context.random,
             executor=self._tentative_threads,

@@ -11,7 +11,7 @@ from orderctl.daemons.base import Context, ServerDaemon, edge_settings
 from orderctl.daemons.deployment import Agreement
 from orderctl.daemons.manifest import Manifest
 from orderctl.services.keys import KeyRing
-from orderctl.services.query import QueryService
+from orderctl.services.query import QueryService, QuerySettings
 from orderctl.web.edge import Probe
 from orderctl.web.query_app import query_app
 
@@ -30,9 +30,10 @@ class QueryDaemon(ServerDaemon):
         self._service = QueryService(
             tiers.hot,
             tiers.cache,
+            tiers.archive,
             clock=context.clock,
             metrics=context.metrics,
-            record_ttl_ms=config.cache.record_ttl.ms,
+            settings=QuerySettings(hot_first_s=config.query.mysql_first_s, record_ttl_ms=config.cache.record_ttl.ms),
         )
 
     def step(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as NotYet
+from typing import Any
 
 from msgspec import Struct
 from prometheus_client import Counter
@@ -14,7 +15,10 @@ from orderctl.errors import OutcomeUnknown, TierError
 from orderctl.ids import RandomBytes, new_order_id, partition_of
 from orderctl.metrics import Metrics
 from orderctl.order import Change, NewOrder, Order, Refused, Status, Unchanged, body_digest, canonical_metadata
+from orderctl.services.answers import ChangeAnswer, CreateAnswer, Failed, Stored
+from orderctl.services.archived import Archived
 from orderctl.services.caching import BestEffort, record_ttl_ms
+from orderctl.stores.archive import ArchiveStore
 from orderctl.stores.base import (
     Applied,
     CacheStore,
@@ -30,6 +34,7 @@ from orderctl.stores.base import (
     Tentative,
 )
 from orderctl.stores.record import TOKEN_BYTES, Record, record_of
+from orderctl.stores.sharded import PartlyWritten
 from orderctl.version import NEVER, next_version
 
 
@@ -48,28 +53,19 @@ class CreateRequest(Struct, frozen=True):
     new: NewOrder
 
 
-class Stored(Struct, frozen=True):
-    """The order that the reference stands for; `replayed` where it did so before."""
-
-    record: Record
-    replayed: bool
-
-
-CreateAnswer = Stored | ReferenceReused
-ChangeAnswer = Record | Refused
-
-
 class CommandService:
-    """Batches in, batches out, one transaction each.
+    """Batches in, batches out, one transaction each on every shard that they touch.
 
     Raises, for the whole batch, what the hot store raises: `TierUnavailable` where nothing was written, `OutcomeUnknown`
-    where nobody knows, `TierRejected` where an item of it cannot be stored. The cache's failures are counted, never raised.
+    where nobody knows, `TierRejected` where an item of it cannot be stored. Where shards fared differently it raises nothing:
+    the items of those that failed are `Failed`. The cache's failures are counted, never raised.
     """
 
     def __init__(
         self,
         hot: HotStore,
         cache: CacheStore,
+        archive: ArchiveStore,
         *,
         clock: Clock,
         random: RandomBytes,
@@ -85,6 +81,7 @@ class CommandService:
         self._metrics = metrics
         self._settings = settings
         self._best_effort = BestEffort(clock, metrics)
+        self._archived = Archived(archive, metrics)
         self.epoch = 0
         """The shard's epoch as last heard: only a guess, by which the tentative record names its version before the database has
         given it. A wrong guess costs one *apply*."""
@@ -108,12 +105,15 @@ class CommandService:
             stands[:] = _result_within(writing, self._settings.tentative_wait_s)
 
         try:
-            outcomes = self._hot.create(drafts, before_commit=before_commit)
+            outcomes: Sequence[CreateOutcome | Failed] = self._hot.create(drafts, before_commit=before_commit)
+        except PartlyWritten as partly:
+            outcomes = self._each_by_itself(partly)
         except TierError as error:
             self._count_failure(self._metrics.creates, len(drafts), error)
             raise
         self._settle_tentatives(outcomes, guesses, tokens, stands or [False] * len(drafts))
-        return [self._create_answer(outcome, guess) for outcome, guess in zip(outcomes, guesses, strict=True)]
+        settled = self._archived.settle_creates(outcomes)
+        return [self._create_answer(outcome, guess) for outcome, guess in zip(settled, guesses, strict=True)]
 
     def change(self, changes: Sequence[Change]) -> list[ChangeAnswer]:
         """Move each order on, and apply how it stands now to the cache, so that readers need not wait for the log.
@@ -122,15 +122,21 @@ class CommandService:
         """
         now_us = self._clock.now_us()
         try:
-            outcomes = self._hot.change(changes, now_us=now_us)
+            outcomes: Sequence[ChangeOutcome | Failed] = self._hot.change(changes, now_us=now_us)
+        except PartlyWritten as partly:
+            outcomes = self._each_by_itself(partly)
+            self._forget_unknown(changes, partly.outcomes)
         except TierError as error:
             self._count_failure(self._metrics.changes, len(changes), error)
-            if isinstance(error, OutcomeUnknown):
-                self._best_effort.run(lambda: self._cache.invalidate([change.order_id for change in changes]))
+            self._forget_unknown(changes, [error] * len(changes))
             raise
-        records = {index: record_of(o.order) for index, o in enumerate(outcomes) if o.order is not None}
-        self._apply([(o.order, records[index]) for index, o in enumerate(outcomes) if o.order is not None], now_us)
-        return [self._change_answer(outcome, records.get(index)) for index, outcome in enumerate(outcomes)]
+        settled = self._archived.settle_changes(changes, outcomes)
+        orders = {
+            index: o.order for index, o in enumerate(settled) if not isinstance(o, Failed) and o.order is not None
+        }
+        records = {index: record_of(order) for index, order in orders.items()}
+        self._apply([(order, records[index]) for index, order in orders.items()], now_us)
+        return [self._change_answer(outcome, records.get(index)) for index, outcome in enumerate(settled)]
 
     def _apply(self, orders: Sequence[tuple[Order, Record]], now_us: int) -> None:
         ttl_ms = self._settings.record_ttl_ms
@@ -160,7 +166,7 @@ class CommandService:
 
     def _settle_tentatives(
         self,
-        outcomes: Sequence[CreateOutcome],
+        outcomes: Sequence[CreateOutcome | Failed],
         guesses: Sequence[Record],
         tokens: Sequence[bytes],
         stands: Sequence[bool],
@@ -180,26 +186,44 @@ class CommandService:
         if wrong:
             self._best_effort.run(lambda: self._cache.invalidate(wrong))
 
-    def _create_answer(self, outcome: CreateOutcome, guess: Record) -> CreateAnswer:
-        if isinstance(outcome, ReferenceReused):
-            self._metrics.creates.labels("reference_reused").inc()
+    def _create_answer(self, outcome: Created | Replayed | ReferenceReused | Failed, guess: Record) -> CreateAnswer:
+        if isinstance(outcome, ReferenceReused | Failed):
+            kind = "reference_reused" if isinstance(outcome, ReferenceReused) else _kind_of(outcome.error)
+            self._metrics.creates.labels(kind).inc()
             return outcome
         self._metrics.creates.labels("replayed" if isinstance(outcome, Replayed) else "created").inc()
         is_as_guessed = isinstance(outcome, Created) and outcome.order.version == guess.version
         return Stored(guess if is_as_guessed else record_of(outcome.order), isinstance(outcome, Replayed))
 
-    def _change_answer(self, outcome: ChangeOutcome, record: Record | None) -> ChangeAnswer:
-        if isinstance(outcome, Refused):
-            self._metrics.changes.labels(outcome.why.value).inc()
+    def _change_answer(self, outcome: ChangeOutcome | Failed, record: Record | None) -> ChangeAnswer:
+        if isinstance(outcome, Refused | Failed):
+            kind = outcome.why.value if isinstance(outcome, Refused) else _kind_of(outcome.error)
+            self._metrics.changes.labels(kind).inc()
             return outcome
         assert record is not None
         self._metrics.changes.labels("unchanged" if isinstance(outcome, Unchanged) else "changed").inc()
         return record
 
+    def _each_by_itself(self, partly: PartlyWritten) -> list[Any]:
+        """Each item's outcome; those of the shards that failed are `Failed`."""
+        for error in {id(outcome): outcome for outcome in partly.outcomes if isinstance(outcome, TierError)}.values():
+            self._metrics.tier_errors.labels(error.tier, type(error).__name__).inc()
+        return [Failed(outcome) if isinstance(outcome, TierError) else outcome for outcome in partly.outcomes]
+
+    def _forget_unknown(self, changes: Sequence[Change], outcomes: Sequence[object]) -> None:
+        """Take out of the cache what may have changed."""
+        pairs = zip(changes, outcomes, strict=True)
+        unknown = [change.order_id for change, outcome in pairs if isinstance(outcome, OutcomeUnknown)]
+        if unknown:
+            self._best_effort.run(lambda: self._cache.invalidate(unknown))
+
     def _count_failure(self, counter: Counter, orders: int, error: TierError) -> None:
-        kind = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
-        counter.labels(kind).inc(orders)
+        counter.labels(_kind_of(error)).inc(orders)
         self._metrics.tier_errors.labels(error.tier, type(error).__name__).inc()
+
+
+def _kind_of(error: TierError) -> str:
+    return "unknown" if isinstance(error, OutcomeUnknown) else "failed"
 
 
 def _result_within(future: Future[list[bool] | None], seconds: float) -> list[bool]:

@@ -1,34 +1,35 @@
-"""Looking orders up: the cache for all of them at once, then the database for those it did not know.
+"""Looking orders up: the cache for all of them at once, then the databases for those it did not know, the likelier one first.
 
-cache ──> an answer, unless it is older than the reader asks for
-  └─ miss ──> hot store (a locking read) ──> an answer, "not found", or "not yet at that version"
+cache ── miss ──> young: hot, archive            as the archiver copies before it removes, this order misses nothing
+              └─> old:   archive, hot, archive   the second look finds what moved between the first two
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
 from orderctl.clock import Clock
 from orderctl.errors import TierError
+from orderctl.ids import created_ms
 from orderctl.metrics import Metrics
-from orderctl.order import Order, Status
+from orderctl.order import Order
+from orderctl.services.answers import Answer, Failed, Forward, Found, Missing, Pending, Source, Via
 from orderctl.services.caching import BestEffort, record_ttl_ms
+from orderctl.stores.archive import ArchiveStore
 from orderctl.stores.base import CacheStore, HotStore, Put, Ref
 from orderctl.stores.record import Entry, Kind, Record, record_of
 
+YOUNG = (Source.HOT, Source.ARCHIVE)
+OLD = (Source.ARCHIVE, Source.HOT, Source.ARCHIVE)
 
-class Via(StrEnum):
-    """Which tier answered, in the words of `Cache-Status` (RFC 9211)."""
 
-    CACHE = "redis; hit"
-    HOT = "redis; fwd=miss; detail=mysql"
-    HOT_STALE = "redis; fwd=stale; detail=mysql"
-    """The cached record was older than the version asked for."""
-    HOT_BYPASS = "redis; fwd=bypass; detail=mysql"
-    """The cache could not be asked."""
+class QuerySettings(Struct, frozen=True):
+    """What the operator may tune. An order younger than `hot_first_s` is looked for in the hot store first."""
+
+    hot_first_s: float = 960.0
+    record_ttl_ms: int = 3_600_000
 
 
 class Lookup(Struct, frozen=True):
@@ -39,54 +40,46 @@ class Lookup(Struct, frozen=True):
     min_version: int = 0
 
 
-class Found(Struct, frozen=True):
-    """The order. `body` is its JSON."""
+class Loaded(Struct, frozen=True):
+    """What the databases said of an order: it as `source` has it, or none, or why nobody can know."""
 
-    version: int
-    status: Status
-    body: bytes
-    via: Via
-
-
-class Missing(Struct, frozen=True):
-    """No database has the order, or it is not this caller's to see."""
-
-
-class Pending(Struct, frozen=True):
-    """The look-up is pending: the order is not yet at the version asked for. Ask again."""
-
-
-class Failed(Struct, frozen=True):
-    """The tier that had to be asked could not be; nothing is known of the order."""
-
-    error: TierError
-
-
-Answer = Found | Missing | Pending | Failed
+    source: Source
+    order: Order | None = None
+    error: TierError | None = None
 
 
 class QueryService:
     """Look-ups in batches. A tier's failure is the answer of those orders that needed it, never of the others."""
 
     def __init__(
-        self, hot: HotStore, cache: CacheStore, *, clock: Clock, metrics: Metrics, record_ttl_ms: int = 3_600_000
+        self,
+        hot: HotStore,
+        cache: CacheStore,
+        archive: ArchiveStore,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        settings: QuerySettings,
     ) -> None:
-        self._hot = hot
         self._cache = cache
+        self._hot = hot
+        self._archive = archive
         self._clock = clock
         self._metrics = metrics
-        self._record_ttl_ms = record_ttl_ms
+        self._settings = settings
         self._best_effort = BestEffort(clock, metrics)
 
     def look_up(self, lookups: Sequence[Lookup]) -> list[Answer]:
         """Each order, wherever it is, at least at its `min_version`."""
         entries = self._best_effort.run(lambda: self._cache.get([lookup.order_id for lookup in lookups]))
         answers: dict[int, Answer] = {}
-        to_load: dict[int, Via] = {}
+        to_load: dict[int, Forward] = {}
         for index, lookup in enumerate(lookups):
             entry = entries[index] if entries is not None else None
             if entry is not None and entry.status is not None and entry.version >= lookup.min_version:
-                answers[index] = _from_cache(entry, entry.status, lookup)
+                answers[index] = _found(
+                    lookup, entry.merchant, Found(entry.version, entry.status, entry.body, Via(Source.CACHE))
+                )
             elif entry is not None and entry.kind is Kind.ABSENT and not lookup.min_version:
                 answers[index] = Missing()
             else:
@@ -98,43 +91,74 @@ class QueryService:
         return [answers[index] for index in range(len(lookups))]
 
     def resolve(self, refs: Sequence[Ref]) -> list[str | None]:
-        """The order id that each merchant's reference stands for.
+        """The order id that each merchant's reference stands for: the open or last moved one's, else the newest archived one's.
 
         Raises:
-            TierError: the database could not be asked.
+            TierError: a database that had to be asked could not be.
 
         """
-        return self._hot.resolve(refs)
+        found = self._hot.resolve(refs)
+        unknown = [ref for ref, order_id in zip(refs, found, strict=True) if order_id is None]
+        if not unknown:
+            return found
+        archived = dict(zip(unknown, self._archive.resolve(unknown), strict=True))
+        return [order_id or archived[ref] for ref, order_id in zip(refs, found, strict=True)]
 
-    def _load(self, lookups: Sequence[Lookup], to_load: dict[int, Via]) -> dict[int, Answer]:
-        order_ids = list(dict.fromkeys(lookups[index].order_id for index in to_load))
-        try:
-            loaded = dict(zip(order_ids, self._hot.load(order_ids), strict=True))
-        except TierError as error:
-            self._metrics.tier_errors.labels(error.tier, type(error).__name__).inc()
-            return dict.fromkeys(to_load, Failed(error))
-        self._metrics.loads.labels("mysql").inc(len(order_ids))
-        records = {order_id: record_of(order) for order_id, order in loaded.items() if order is not None}
-        self._apply_newer(lookups, to_load, loaded, records)
+    def _load(self, lookups: Sequence[Lookup], to_load: dict[int, Forward]) -> dict[int, Answer]:
+        loaded = self._load_all(dict.fromkeys(lookups[index].order_id for index in to_load))
+        records = {order_id: record_of(each.order) for order_id, each in loaded.items() if each.order is not None}
+        self._apply_newer({lookups[i].order_id for i, why in to_load.items() if why is Forward.STALE}, loaded, records)
         return {
-            index: _from_hot(records.get(lookups[index].order_id), lookups[index], via)
-            for index, via in to_load.items()
+            index: _answer(lookups[index], loaded[lookups[index].order_id], records, why)
+            for index, why in to_load.items()
         }
 
-    def _apply_newer(
+    def _load_all(self, order_ids: dict[str, None]) -> dict[str, Loaded]:
+        """Each order from the first database of its route that has it; one call of a database a leg."""
+        now_ms = self._clock.now_us() // 1000
+        young_from_ms = now_ms - int(self._settings.hot_first_s * 1000)
+        routes = {order_id: YOUNG if created_ms(order_id) >= young_from_ms else OLD for order_id in order_ids}
+        found: dict[str, Loaded] = {}
+        failed: dict[str, dict[Source, TierError]] = {}
+        for leg in range(len(OLD)):
+            for source, load in ((Source.HOT, self._hot.load), (Source.ARCHIVE, self._archive.load)):
+                wanted = [
+                    o for o, route in routes.items() if o not in found and leg < len(route) and route[leg] is source
+                ]
+                if wanted:
+                    self._ask(source, load, wanted, found, failed)
+        return {
+            o: found.get(o) or Loaded(Source.HOT, error=next(iter(failed.get(o, {}).values()), None)) for o in order_ids
+        }
+
+    def _ask(
         self,
-        lookups: Sequence[Lookup],
-        to_load: dict[int, Via],
-        loaded: dict[str, Order | None],
-        records: dict[str, Record],
+        source: Source,
+        load: Callable[[Sequence[str]], list[Order | None]],
+        wanted: Sequence[str],
+        found: dict[str, Loaded],
+        failed: dict[str, dict[Source, TierError]],
     ) -> None:
+        """Ask one database for the orders still wanted; what it has goes to `found`. Only its last word counts as a failure."""
+        self._metrics.loads.labels(source.value).inc(len(wanted))
+        try:
+            orders = load(wanted)
+        except TierError as error:
+            self._metrics.tier_errors.labels(error.tier, type(error).__name__).inc()
+            for order_id in wanted:
+                failed.setdefault(order_id, {})[source] = error
+            return
+        for order_id in wanted:
+            failed.get(order_id, {}).pop(source, None)
+        found.update((order.order_id, Loaded(source, order)) for order in orders if order is not None)
+
+    def _apply_newer(self, order_ids: set[str], loaded: dict[str, Loaded], records: dict[str, Record]) -> None:
         """Apply what is newer than the cache's to the cache before it is answered, so that no reader goes back behind it."""
-        now_us = self._clock.now_us()
-        newer = {lookups[index].order_id for index, via in to_load.items() if via is Via.HOT_STALE}
+        now_us, ttl_ms = self._clock.now_us(), self._settings.record_ttl_ms
         puts = [
-            Put(records[order_id], record_ttl_ms(order, now_us, self._record_ttl_ms))
-            for order_id in newer
-            if (order := loaded[order_id]) is not None
+            Put(records[order_id], record_ttl_ms(order, now_us, ttl_ms))
+            for order_id in order_ids
+            if (order := loaded[order_id].order) is not None
         ]
         if puts:
             self._best_effort.run(lambda: self._cache.apply(puts))
@@ -142,7 +166,7 @@ class QueryService:
     def _count(self, answer: Answer) -> None:
         match answer:
             case Found(via=via):
-                self._metrics.lookups.labels("redis" if via is Via.CACHE else "mysql", "found").inc()
+                self._metrics.lookups.labels(via.source.value, "found").inc()
             case Missing():
                 self._metrics.lookups.labels("all", "not_found").inc()
             case Pending():
@@ -151,21 +175,21 @@ class QueryService:
                 self._metrics.lookups.labels(error.tier, "failed").inc()
 
 
-def _from_cache(entry: Entry, status: Status, lookup: Lookup) -> Answer:
-    if lookup.merchant not in (None, entry.merchant):
-        return Missing()
-    return Found(entry.version, status, entry.body, Via.CACHE)
-
-
-def _why_load(entry: Entry | None, *, cache_answered: bool) -> Via:
+def _why_load(entry: Entry | None, *, cache_answered: bool) -> Forward:
     if not cache_answered:
-        return Via.HOT_BYPASS
-    return Via.HOT if entry is None or not entry.has_order else Via.HOT_STALE
+        return Forward.BYPASS
+    return Forward.MISS if entry is None or not entry.has_order else Forward.STALE
 
 
-def _from_hot(record: Record | None, lookup: Lookup, via: Via) -> Answer:
-    if record is None or lookup.merchant not in (None, record.merchant):
-        return Missing()
+def _answer(lookup: Lookup, loaded: Loaded, records: dict[str, Record], why: Forward) -> Answer:
+    record = records.get(lookup.order_id)
+    if record is None:
+        return Missing() if loaded.error is None else Failed(loaded.error)
     if record.version < lookup.min_version:
-        return Pending()
-    return Found(record.version, record.status, record.body, via)
+        return _found(lookup, record.merchant, Pending())
+    return _found(lookup, record.merchant, Found(record.version, record.status, record.body, Via(loaded.source, why)))
+
+
+def _found(lookup: Lookup, owner: bytes, answer: Answer) -> Answer:
+    """`answer` for those who may see the order, and nothing for anybody else."""
+    return answer if lookup.merchant in (None, owner) else Missing()

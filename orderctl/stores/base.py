@@ -54,7 +54,13 @@ class Changed(Struct, frozen=True):
     order: Order
 
 
-CreateOutcome = Created | Replayed | ReferenceReused
+class Moved(Struct, frozen=True):
+    """The merchant's reference already stands for this order, and the same was asked for; the archive has it, not this store."""
+
+    order_id: str
+
+
+CreateOutcome = Created | Replayed | ReferenceReused | Moved
 ChangeOutcome = Changed | Unchanged | Refused
 
 
@@ -63,6 +69,25 @@ class Ref(Struct, frozen=True):
 
     merchant_id: str
     merchant_ref: str
+
+
+class Cursor(Struct, frozen=True, order=True):
+    """A place in the final rows, by time and then by id. Times are Unix microseconds."""
+
+    updated_at: int
+    order_id: str
+
+    @staticmethod
+    def behind(order: Order) -> Cursor:
+        """The place right behind `order`."""
+        return Cursor(order.updated_at, order.order_id)
+
+
+class Removal(Struct, frozen=True):
+    """A final order, at this version, is in the archive: its row may go."""
+
+    order_id: str
+    version: int
 
 
 class HotStore(Protocol):
@@ -101,7 +126,29 @@ class HotStore(Protocol):
         ...
 
     def resolve(self, refs: Sequence[Ref]) -> list[str | None]:
-        """The order id that each reference stands for, None where it stands for none."""
+        """The order id that each reference stands for, None where it stands for none. The row may have moved to the archive."""
+        ...
+
+    def finals(self, groups: frozenset[int] | None, *, after: Cursor | None, limit: int) -> list[Order]:
+        """At most `limit` final orders of these groups (None: of all), oldest first by `updated_at` and then by id.
+
+        Only those behind `after`, so that a caller can page past rows that it has in hand. Those times are of many clocks, and
+        a transaction may commit late: rows turn up behind the cursor too, so begin again from None now and then.
+        """
+        ...
+
+    def remove(self, removals: Sequence[Removal], *, now_us: int) -> list[bool]:
+        """Remove each row that is final and at this very version, and note in its reference that it has moved, at `now_us`.
+
+        Returns whether each was removed. The reference goes on standing for the order.
+        """
+        ...
+
+    def purge_references(self, *, moved_before_us: int, limit: int) -> int:
+        """Forget at most `limit` references whose orders moved before a time, the earliest first; returns how many.
+
+        They may be used for other orders then.
+        """
         ...
 
     def close(self) -> None:
@@ -143,6 +190,9 @@ class Heartbeat(Struct, frozen=True):
     beat_at: int = 0
 
 
+SILENCE_MAX_S = 3600
+
+
 class Registry(Protocol):
     """Keys, the deployment's constants, and who is there. Small, read whole, written seldom."""
 
@@ -163,7 +213,10 @@ class Registry(Protocol):
         ...
 
     def beat(self, heartbeats: Sequence[Heartbeat]) -> None:
-        """Say that these daemons are alive, by the database's clock; `beat_at` is ignored."""
+        """Say that these daemons are alive, by the database's clock; `beat_at` is ignored.
+
+        Whoever has been silent for `SILENCE_MAX_S` is forgotten: it ended without a word, and may never have had a name.
+        """
         ...
 
     def retire(self, instances: Sequence[str]) -> None:
@@ -255,15 +308,24 @@ ABSENT_TTL_MAX_MS = 2_000
 class CacheStore(Protocol):
     """One entry an order, in memory, and any of them may vanish at any moment.
 
-    Each method is atomic for an order and for nothing more; of a batch's items for one order the second meets what the first
-    has done. On Redis it is one script call for each group, on the group's own node; so a call may have happened for some
-    groups and not for others when it raises. What cannot be held (`TierRejected`) is refused before anything is written.
+    Each method is atomic for an order and for nothing more, but `sync` for its whole group; of a batch's items for one order
+    the second meets what the first has done. On Redis it is one script call for each group, on the group's own node; so a call
+    may have happened for some groups and not for others when it raises. What cannot be held (`TierRejected`), or is of a group
+    that the deployment does not have, is refused before anything is written.
 
     An expired entry is none, and so is one whose bytes mean nothing. A `ttl_ms` below 1 counts as 1.
+
+    Beside a group's entries stands its *mark*, an offset: each entry that is there reflects all that the log says before it.
+    A node that goes back in time goes back with its marks. Only `sync` and `reset_group` write one; it does not expire and is
+    not evicted.
     """
 
     def get(self, order_ids: Sequence[str]) -> list[Entry | None]:
         """The entries as they are, leases too. An entry whose bytes mean nothing is None, and stays."""
+        ...
+
+    def ttl_ms(self, order_ids: Sequence[str]) -> list[int | None]:
+        """For how many milliseconds each entry is there still, whatever its bytes mean; None where there is none."""
         ...
 
     def tentative(self, tentatives: Sequence[Tentative]) -> list[bool]:
@@ -275,10 +337,7 @@ class CacheStore(Protocol):
         ...
 
     def promote(self, promotions: Sequence[Promotion]) -> list[bool]:
-        """Make each tentative a record, if it is there under its token; returns whether it was.
-
-        What becomes the record is what is there by now: *apply* may have brought newer bytes under the same token.
-        """
+        """Make each tentative a record, of the bytes that are there by now, if its token still is; returns whether it was."""
         ...
 
     def apply(self, puts: Sequence[Put]) -> list[Applied]:
@@ -307,6 +366,29 @@ class CacheStore(Protocol):
 
     def invalidate(self, order_ids: Sequence[str]) -> int:
         """Delete; a fill in flight finds its token gone. Returns how many entries there were."""
+        ...
+
+    def sync(
+        self, group: int, puts: Sequence[Put], *, expected: int, reached: int, drops: Sequence[str] = ()
+    ) -> list[Applied] | None:
+        """Bring one group from where the log was at `expected` to `reached`, in one atomic step.
+
+        None, and nothing done, where the mark is missing or lower than `expected`: the node went back in time. Otherwise `drops`
+        are deleted as by *invalidate* (which leaves no trace in the mark: were it undone, nobody would notice), `puts` go in
+        as by *apply*, and the mark becomes `reached`, unless it is higher. Another group's order is `TierRejected`.
+        """
+        ...
+
+    def marks(self, groups: Sequence[int]) -> list[int | None]:
+        """Each group's mark, None where there is none."""
+        ...
+
+    def reset_group(self, group: int, *, mark: int) -> int:
+        """Delete every entry of the group, leases too, and then set its mark; returns how many entries there were.
+
+        In bounded steps, of which the last, atomic, deletes what is left and sets the mark: until then the mark is what it was,
+        and what a node that goes back in between brings with it is deleted, too.
+        """
         ...
 
     def ping(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orderctl.errors import TierRejected
-from orderctl.stores.base import Fill, Tentative
+from orderctl.ids import group_of
+from orderctl.stores.base import Fill, Put, Tentative
 from orderctl.stores.record import TOKEN_BYTES, is_token
 
 _TIER = "cache"
@@ -43,6 +44,31 @@ def check_fills(fills: Sequence[Fill]) -> None:
     """
     if any(fill.record is not None and fill.record.order_id != fill.order_id for fill in fills):
         raise TierRejected(_TIER, "a fill holds another order than the one that it names")
+
+
+def check_groups(asked: Sequence[int], *, groups: int) -> None:
+    """Refuse groups that a deployment of `groups` does not have.
+
+    Raises:
+        TierRejected: one is not in 0 … `groups` - 1.
+
+    """
+    for group in asked:
+        if not 0 <= group < groups:
+            raise TierRejected(_TIER, f"there is no group {group} in a deployment of {groups}")
+
+
+def check_sync(group: int, puts: Sequence[Put], drops: Sequence[str], *, groups: int) -> None:
+    """Refuse another group's orders: the mark that goes with them is this group's.
+
+    Raises:
+        TierRejected: there is no such group, or an order is not in it.
+
+    """
+    check_groups([group], groups=groups)
+    for order_id in (*(put.record.order_id for put in puts), *drops):
+        if group_of(order_id, groups) != group:
+            raise TierRejected(_TIER, f"order {order_id} is not in group {group}")
 
 
 def _check_tokens(tokens: Sequence[bytes]) -> None:

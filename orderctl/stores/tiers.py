@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Protocol
 
 from msgspec import Struct
 
 from orderctl.clock import Clock
 from orderctl.config import Config
+from orderctl.stores.archive import ArchiveStore
 from orderctl.stores.base import CacheStore, HotStore, Registry
+from orderctl.stores.feed import ChangeFeed
+from orderctl.stores.log import LogStore, topics
+from orderctl.stores.sqlite.archive import open_embedded_archive
 from orderctl.stores.sqlite.cache import open_embedded_cache
 from orderctl.stores.sqlite.datadir import DataDir
 from orderctl.stores.sqlite.embedded import open_embedded_hot
+from orderctl.stores.sqlite.log import open_embedded_log
+
+SHARD = "embedded"
+"""The name of the one shard that there is without MySQL."""
+
+
+class Closable(Protocol):
+    """What is let go of in the end."""
+
+    def close(self) -> None:
+        """Let go."""
+        ...
 
 
 class Tiers(Struct, frozen=True):
-    """The stores of one process."""
+    """The stores of one process. `feeds` are the hot store's, a shard each; a shard's place is its checkpoints' partition."""
 
     hot: HotStore
     registry: Registry
     cache: CacheStore
+    archive: ArchiveStore
+    log: LogStore
+    feeds: tuple[ChangeFeed, ...]
 
     def close(self) -> None:
         """Let go of all of them."""
-        self.cache.close()
-        self.registry.close()
-        self.hot.close()
+        stores: tuple[Closable, ...] = (*self.feeds, self.log, self.archive, self.cache, self.registry, self.hot)
+        for store in stores:
+            store.close()
 
 
 def open_tiers(config: Config, data_dir: Path | None, clock: Clock) -> Tiers:
@@ -40,10 +61,15 @@ def open_tiers(config: Config, data_dir: Path | None, clock: Clock) -> Tiers:
 
     """
     files = DataDir(data_dir) if data_dir is not None else None
-    hot = open_embedded_hot(files.hot if files else None, groups=config.deployment.groups, clock=clock)
-    try:
-        cache = open_embedded_cache(files.cache if files else None, clock=clock)
-    except BaseException:
-        hot.close()
-        raise
-    return Tiers(hot.store, hot.registry, cache)
+    groups = config.deployment.groups
+    with ExitStack() as stack:
+        hot = stack.enter_context(closing(open_embedded_hot(files.hot if files else None, groups=groups, clock=clock)))
+        feed = stack.enter_context(closing(hot.open_feed(shard=SHARD, clock=clock)))
+        cache = stack.enter_context(
+            closing(open_embedded_cache(files.cache if files else None, groups=groups, clock=clock))
+        )
+        archive = stack.enter_context(closing(open_embedded_archive(files.archive if files else None, clock=clock)))
+        log = stack.enter_context(closing(open_embedded_log(files.log if files else None, clock=clock)))
+        log.ensure_topics(topics(groups=groups, shards=1))
+        stack.pop_all()
+    return Tiers(hot.store, hot.registry, cache, archive, log, (feed,))

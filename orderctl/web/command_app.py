@@ -17,10 +17,11 @@ from orderctl.clock import Clock
 from orderctl.errors import InvalidOrderId
 from orderctl.ids import parse_order_id
 from orderctl.metrics import Metrics
-from orderctl.order import Caller, Change, FieldError, NewOrder, Refused, Status, field_errors, may_set
-from orderctl.services.command import ChangeAnswer, CommandService, CreateAnswer, CreateRequest
+from orderctl.order import Caller, Change, FieldError, NewOrder, Status, field_errors, may_set
+from orderctl.services.answers import ChangeAnswer, CreateAnswer, Stored
+from orderctl.services.command import CommandService, CreateRequest
 from orderctl.services.keys import KeyRing
-from orderctl.stores.base import ReferenceReused
+from orderctl.stores.record import Record
 from orderctl.web.auth import authenticate, merchant_of
 from orderctl.web.batcher import Batcher
 from orderctl.web.bodies import BatchDecoder, Decoder, read_json
@@ -32,9 +33,8 @@ from orderctl.web.results import (
     changed_response,
     item,
     problem_item,
-    refused,
+    problem_of,
     results_response,
-    reused,
     status_of,
     stored_response,
 )
@@ -98,8 +98,8 @@ class _Api:
         merchant_id = merchant_of(authenticate(request, self._keys), to="create orders")
         new = _new_order.decode(await read_json(request))
         (answer,) = await self._creates.submit([CreateRequest(merchant_id, new)])
-        if isinstance(answer, ReferenceReused):
-            raise reused(answer)
+        if not isinstance(answer, Stored):
+            raise problem_of(answer)
         return stored_response(answer)
 
     async def create_batch(self, request: Request) -> Response:
@@ -118,8 +118,8 @@ class _Api:
         _check_may_set(caller, body.status)
         change = Change(order_id, body.status, body.status_reason, caller.merchant_id, if_versions)
         (answer,) = await self._changes.submit([change])
-        if isinstance(answer, Refused):
-            raise refused(answer)
+        if not isinstance(answer, Record):
+            raise problem_of(answer)
         return changed_response(answer)
 
     async def change_batch(self, request: Request) -> Response:
@@ -150,20 +150,12 @@ def _check_may_set(caller: Caller, status: Status) -> None:
 
 
 def _create_item(outcome: CreateAnswer | Problem, request_id: str) -> bytes:
-    match outcome:
-        case Problem():
-            return problem_item(outcome, request_id)
-        case ReferenceReused():
-            return problem_item(reused(outcome), request_id)
-        case _:
-            return item(status_of(outcome), outcome.record.body)
+    if isinstance(outcome, Stored):
+        return item(status_of(outcome), outcome.record.body)
+    return problem_item(outcome if isinstance(outcome, Problem) else problem_of(outcome), request_id)
 
 
 def _change_item(outcome: ChangeAnswer | Problem, request_id: str) -> bytes:
-    match outcome:
-        case Problem():
-            return problem_item(outcome, request_id)
-        case Refused():
-            return problem_item(refused(outcome), request_id)
-        case _:
-            return item(200, outcome.body)
+    if isinstance(outcome, Record):
+        return item(200, outcome.body)
+    return problem_item(outcome if isinstance(outcome, Problem) else problem_of(outcome), request_id)

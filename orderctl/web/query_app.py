@@ -21,8 +21,9 @@ from orderctl.errors import InvalidOrderId
 from orderctl.ids import parse_order_id
 from orderctl.metrics import Metrics
 from orderctl.order import VISIBLE_ASCII_64, Caller, FieldError
+from orderctl.services.answers import Answer, Failed, Found, Missing, Pending
 from orderctl.services.keys import KeyRing
-from orderctl.services.query import Answer, Failed, Found, Lookup, Missing, Pending, QueryService
+from orderctl.services.query import Lookup, QueryService
 from orderctl.stores.base import Ref
 from orderctl.stores.record import merchant_digest
 from orderctl.version import VERSION_MAX
@@ -129,7 +130,7 @@ class _Api:
         (answer,), headers = await self._answers(request, [lookup])
         match answer:
             case Found():
-                headers |= {"ETag": etag(answer.version), "Cache-Status": answer.via.value}
+                headers |= {"ETag": etag(answer.version), "Cache-Status": str(answer.via)}
                 if if_none_match(request.headers.getlist("if-none-match"), answer.version):
                     return Response(None, 304, headers)
                 return Response(answer.body, 200, headers, JSON)

@@ -6,13 +6,21 @@ from collections.abc import Iterable
 
 from starlette.responses import Response
 
-from orderctl.order import Refusal, Refused
-from orderctl.services.command import Stored
+from orderctl.order import Order, Refusal, Refused
+from orderctl.services.answers import Failed, Stored
 from orderctl.stores.base import ReferenceReused
 from orderctl.stores.record import Record
 from orderctl.web.common import JSON
 from orderctl.web.headers import etag
-from orderctl.web.problems import ILLEGAL_TRANSITION, REFERENCE_REUSED, VERSION_MISMATCH, Problem, no_such_order
+from orderctl.web.problems import (
+    ILLEGAL_TRANSITION,
+    REFERENCE_REUSED,
+    VERSION_MISMATCH,
+    Kind,
+    Problem,
+    no_such_order,
+    of_error,
+)
 
 REPLAYED = {"Idempotent-Replayed": "true"}
 
@@ -51,16 +59,20 @@ def results_response(items: Iterable[bytes], headers: dict[str, str] | None = No
     return Response(b'{"results":[%b]}' % b",".join(items), 200, headers, JSON)
 
 
-def reused(answer: ReferenceReused) -> Problem:
-    """422: the reference stands for an order that was asked for in other words."""
-    return Problem(REFERENCE_REUSED, f"merchant_ref stands for {answer.order_id}, which was created by another body")
-
-
-def refused(answer: Refused) -> Problem:
-    """404, 409 or 412."""
+def problem_of(answer: ReferenceReused | Refused | Failed) -> Problem:
+    """Why the order was not written: 422, 404, 409, 412, or 503."""
+    if isinstance(answer, Failed):
+        return of_error(answer.error)
+    if isinstance(answer, ReferenceReused):
+        return Problem(
+            REFERENCE_REUSED, f"merchant_ref stands for {answer.order_id}, which was created by another body"
+        )
     if answer.order is None:
         return no_such_order()
-    status, version = answer.order.status.value, answer.order.version
     if answer.why is Refusal.VERSION_MISMATCH:
-        return Problem(VERSION_MISMATCH, f"the order is at version {version}", current=(status, version))
-    return Problem(ILLEGAL_TRANSITION, f"the order is {status} and cannot become that", current=(status, version))
+        return _conflict(VERSION_MISMATCH, f"the order is at version {answer.order.version}", answer.order)
+    return _conflict(ILLEGAL_TRANSITION, f"the order is {answer.order.status} and cannot become that", answer.order)
+
+
+def _conflict(kind: Kind, detail: str, order: Order) -> Problem:
+    return Problem(kind, detail, current=(order.status.value, order.version))

@@ -2,21 +2,39 @@
 
 -- name: entry
 -- An entry's bytes, unless it has expired.
-SELECT value FROM entries WHERE order_id = :order_id AND expires_at_us > :now_us;
+SELECT value FROM entries WHERE group_no = :group_no AND order_id = :order_id AND expires_at_us > :now_us;
+
+-- name: expiry
+-- When an entry will be gone, unless it is.
+SELECT expires_at_us FROM entries WHERE group_no = :group_no AND order_id = :order_id AND expires_at_us > :now_us;
 
 -- name: put_entry
 -- Write an entry, in the place of whatever was there.
-INSERT INTO entries (order_id, value, expires_at_us)
-VALUES (:order_id, :value, :expires_at_us)
-ON CONFLICT (order_id) DO UPDATE SET value = excluded.value, expires_at_us = excluded.expires_at_us;
+INSERT INTO entries (group_no, order_id, value, expires_at_us)
+VALUES (:group_no, :order_id, :value, :expires_at_us)
+ON CONFLICT (group_no, order_id) DO UPDATE SET value = excluded.value, expires_at_us = excluded.expires_at_us;
 
 -- name: rewrite_entry
 -- Give an entry other bytes, and leave it its expiry.
-UPDATE entries SET value = :value WHERE order_id = :order_id;
+UPDATE entries SET value = :value WHERE group_no = :group_no AND order_id = :order_id;
 
 -- name: delete_entry
 -- Delete an entry, and say so if there was one.
-DELETE FROM entries WHERE order_id = :order_id AND expires_at_us > :now_us RETURNING 1;
+DELETE FROM entries WHERE group_no = :group_no AND order_id = :order_id AND expires_at_us > :now_us RETURNING 1;
+
+-- name: delete_some_of_group
+-- Delete some of a group's entries, and say of each whether it was still one or had expired.
+DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE group_no = :group_no LIMIT :count)
+RETURNING expires_at_us > :now_us;
+
+-- name: mark
+-- How far a group's entries follow the log.
+SELECT reached FROM marks WHERE group_no = :group_no;
+
+-- name: set_mark
+-- From now on they follow it so far.
+INSERT INTO marks (group_no, reached) VALUES (:group_no, :reached)
+ON CONFLICT (group_no) DO UPDATE SET reached = excluded.reached;
 
 -- name: sweep
 -- Remove some of what has expired.
@@ -35,14 +53,19 @@ DELETE FROM entries WHERE rowid IN (
 SELECT (p.page_count - f.freelist_count) * s.page_size
 FROM pragma_page_count AS p CROSS JOIN pragma_freelist_count AS f CROSS JOIN pragma_page_size AS s;
 
--- name: boot
--- In which run of the machine the entries were written.
-SELECT boot FROM node;
+-- name: node
+-- In which run of the machine, and by how many groups, the entries were written.
+SELECT boot, groups FROM node;
 
--- name: set_boot
--- From now on they are of this run.
-INSERT INTO node (id, boot) VALUES (1, :boot) ON CONFLICT (id) DO UPDATE SET boot = excluded.boot;
+-- name: set_node
+-- From now on they are written so.
+INSERT INTO node (id, boot, groups) VALUES (1, :boot, :groups)
+ON CONFLICT (id) DO UPDATE SET boot = excluded.boot, groups = excluded.groups;
 
--- name: delete_all
--- Empty the cache.
+-- name: delete_entries
+-- Empty the cache …
 DELETE FROM entries;
+
+-- name: delete_marks
+-- … and with it what says how far it follows the log.
+DELETE FROM marks;

@@ -7,9 +7,9 @@ VALUES (:merchant_id, :merchant_ref, :order_id, :digest)
 ON CONFLICT (merchant_id, merchant_ref) DO NOTHING;
 
 -- name: owner_of_reference
--- Whom a reference stands for, by which body, and that order's row; no row for a reference claimed a moment ago.
+-- Whom a reference stands for, by which body, whether it has moved, and its row; none for a reference claimed a moment ago.
 SELECT
-    r.order_id, r.digest,
+    r.order_id, r.digest, r.moved_at IS NOT NULL,
     o.order_id, o.merchant_id, o.merchant_ref, o.amount, o.currency, o.payment_method, o.metadata,
     o.status, o.status_reason, o.version, o.created_at, o.updated_at, o.deadline_at
 FROM order_refs AS r
@@ -51,6 +51,73 @@ WHERE order_id = :order_id;
 -- The order that a merchant's reference stands for.
 SELECT order_id FROM order_refs WHERE merchant_id = :merchant_id AND merchant_ref = :merchant_ref;
 
+-- name: finals
+-- The oldest final orders behind a place.
+SELECT
+    order_id, merchant_id, merchant_ref, amount, currency, payment_method, metadata,
+    status, status_reason, version, created_at, updated_at, deadline_at
+FROM orders
+WHERE status IN ('success', 'failed', 'cancelled', 'timeout') AND (updated_at, order_id) > (:updated_at, :order_id)
+ORDER BY updated_at, order_id
+LIMIT :count;
+
+-- name: finals_of_groups
+-- As above, of some groups: digits 14 to 16 of the id are its partition, and that modulo the number of groups is its group.
+SELECT
+    order_id, merchant_id, merchant_ref, amount, currency, payment_method, metadata,
+    status, status_reason, version, created_at, updated_at, deadline_at
+FROM orders
+WHERE status IN ('success', 'failed', 'cancelled', 'timeout') AND (updated_at, order_id) > (:updated_at, :order_id)
+    AND (
+        instr('123456789ABCDEF', substr(hex(order_id), 14, 1)) << 8
+        | instr('123456789ABCDEF', substr(hex(order_id), 15, 1)) << 4
+        | instr('123456789ABCDEF', substr(hex(order_id), 16, 1))
+    ) % (SELECT group_count FROM deployment) IN (SELECT value FROM json_each(:groups))
+ORDER BY updated_at, order_id
+LIMIT :count;
+
+-- name: reference_of_removable
+-- The reference of an order that is final and at this version; no row where it is not.
+SELECT merchant_id, merchant_ref FROM orders
+WHERE order_id = :order_id AND version = :version AND status IN ('success', 'failed', 'cancelled', 'timeout');
+
+-- name: remove_order
+-- Remove a row; that it may be removed was seen in the same transaction.
+DELETE FROM orders WHERE order_id = :order_id;
+
+-- name: mark_moved
+-- From now on a reference stands for an order that is in the archive.
+UPDATE order_refs SET moved_at = :now_us
+WHERE merchant_id = :merchant_id AND merchant_ref = :merchant_ref AND order_id = :order_id;
+
+-- name: purge_references
+-- Forget references whose orders moved before a moment, some at a time, the earliest first.
+DELETE FROM order_refs WHERE (merchant_id, merchant_ref) IN (
+    SELECT merchant_id, merchant_ref FROM order_refs WHERE moved_at < :moved_before_us ORDER BY moved_at LIMIT :count
+)
+RETURNING 1;
+
+-- name: begin_changes
+-- What is written from here to COMMIT is one transaction in the change feed.
+UPDATE current_transaction SET number = number + 1, ts_us = :now_us;
+
+-- name: changes_behind
+-- The changes behind a position, in the order in which they were committed.
+SELECT position, transaction_number, ts_us, op, before, after FROM changes
+WHERE position > :position
+ORDER BY position
+LIMIT :count;
+
+-- name: kept_changes
+-- Of the change feed: the first position kept, NULL where none is, and the last one ever given; no row where none ever was.
+SELECT (SELECT min(position) FROM changes), seq FROM sqlite_sequence WHERE name = 'changes';
+
+-- name: purge_changes
+-- Forget changes up to a position, some at a time.
+DELETE FROM changes
+WHERE position <= min(:position, (SELECT min(position) FROM changes) + :count - 1)
+RETURNING 1;
+
 -- name: found_deployment
 -- Write the deployment's constants, the first time; later it changes nothing.
 INSERT INTO deployment (id, group_count) VALUES (1, :groups) ON CONFLICT (id) DO NOTHING;
@@ -87,6 +154,10 @@ ON CONFLICT (instance) DO UPDATE SET
     address = excluded.address,
     last_error = excluded.last_error,
     beat_at = excluded.beat_at;
+
+-- name: forget_silent
+-- Instances that ended without a word, long ago.
+DELETE FROM heartbeats WHERE beat_at < :before_us;
 
 -- name: retire
 -- An instance ended in good order.

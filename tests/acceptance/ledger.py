@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from tests.acceptance.server import TICK, Answer, Server
+from tests.acceptance.server import TICK, Answer
 
 FINALS = ("success", "failed", "cancelled")
 NO_ANSWER = (OSError, http.client.HTTPException)
@@ -46,10 +46,22 @@ class Line:
         assert not finals or finals == {order["status"]}, f"{self.ref} was {finals}, is {order['status']}"
 
 
+class Api(Protocol):
+    """Both API servers, however many processes they are."""
+
+    def command(self, method: str, target: str, key: str = "demo", body: object = None, **headers: str) -> Answer:
+        """A request to the command server."""
+        ...
+
+    def query(self, method: str, target: str, key: str = "demo", body: object = None, **headers: str) -> Answer:
+        """A request to the query server."""
+        ...
+
+
 class Ledger:
     """Clients that create and change orders until told to stop, each with orders of its own."""
 
-    def __init__(self, server: Server, *, clients: int, seed: int) -> None:
+    def __init__(self, server: Api, *, clients: int, seed: int) -> None:
         self._server = server
         self._stop = threading.Event()
         self._threads = [
@@ -109,9 +121,9 @@ class Ledger:
                 self.operations += 1
             try:
                 answer = ask()
-            except NO_ANSWER:
+            except NO_ANSWER as error:
                 with self._lock:
-                    self.unknown += 1
+                    self.unknown += not isinstance(error, ConnectionRefusedError)
                 TICK.wait(0.02)
                 continue
             if answer.status == 503:
@@ -123,7 +135,7 @@ class Ledger:
             return True
         return False
 
-    def check(self, server: Server) -> int:
+    def check(self, server: Api) -> int:
         """Hold every order against its line; returns how many there were. The clients have stopped."""
         for line in self.lines:
             answer = server.query("GET", f"/v1/orders?merchant_ref={line.ref}")

@@ -84,6 +84,10 @@ class Server:
     def start(self) -> None:
         """Start and wait until it is ready."""
         self.spawn()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until what was spawned is ready."""
         until(self._is_ready, seconds=START_S, what=f"ready; its log: {self.log[-2000:]}")
 
     def _is_ready(self) -> bool:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
+from msgspec import structs
 
 from orderctl.admin.servers import FRESH_S, Servers, find_servers
 from orderctl.admin.status import (
+    TIERS,
     DaemonStatus,
+    Heard,
     Status,
     TierStatus,
     daemon_statuses,
     nothing_started,
     status,
-    tier_status,
+    tier_statuses,
 )
 from orderctl.clock import US_PER_S, ManualClock
 from orderctl.config import Config, load
 from orderctl.errors import TierUnavailable
+from orderctl.order import Status as OrderStatus
+from orderctl.services.lag import Lag
 from orderctl.stores.base import Heartbeat
 from orderctl.stores.tiers import Tiers
+from tests.admin.one_order import OneOrder
+from tests.services.tiers import Failing
 
 NOW_US = 1_000 * US_PER_S
+HELD_UP_S = 60
+GROUPS = {"command": None, "query": None, "cdc": "cdc", "cache-sync": "cache-sync", "archiver": "archiver"}
 
 
 def beat(
@@ -45,32 +56,50 @@ def beat(
         ([beat("command", age_s=60), beat("command", port=2)], "running"),
         ([beat("command"), beat("command", port=2, state="failing")], "failing"),
         ([beat("command"), beat("command", port=2, state="failing", age_s=60)], "running"),
-        (None, "unknown"),
     ],
 )
-def test_a_daemon_is_what_was_heard_of_it_lately(heartbeats: list[Heartbeat] | None, state: str) -> None:
+def test_a_daemon_is_what_was_heard_of_it_lately(heartbeats: list[Heartbeat], state: str) -> None:
     """One of several that fails makes it failing; one that was not heard of for long is not there."""
-    assert [one.state for one in daemon_statuses(["command"], heartbeats, now_us=NOW_US)] == [state]
+    assert [one.state for one in daemon_statuses(["command"], Heard(heartbeats, NOW_US))] == [state]
+
+
+def test_nothing_is_known_of_daemons_that_cannot_be_heard() -> None:
+    """But how far they are behind, where that can be told without them."""
+    found = daemon_statuses(["command", "cdc"], TierUnavailable("hot"), {"cdc": Lag(3, 1.5)})
+    assert found == [DaemonStatus("command", "unknown"), DaemonStatus("cdc", "unknown", 3, 1.5)]
 
 
 def test_the_last_error_is_that_of_the_one_that_fails() -> None:
     """What an operator wants to read is not hidden by an instance that is well."""
     heartbeats = [beat("command", port=2, state="failing", error="hot: away", age_s=1), beat("command")]
-    assert daemon_statuses(["command"], heartbeats, now_us=NOW_US)[0].last_error == "hot: away"
+    assert daemon_statuses(["command"], Heard(heartbeats, NOW_US))[0].last_error == "hot: away"
 
 
 def test_a_tier_that_answers_is_up(clock: ManualClock) -> None:
     """And how long it took is told in milliseconds."""
-    assert tier_status("hot", "sqlite", lambda: clock.advance(0.0125), clock) == TierStatus("hot", "sqlite", "up", 12.5)
+    found = tier_statuses({"hot": lambda: clock.advance(0.0125)}, clock)
+    assert found == [TierStatus("hot", "sqlite", "up", 12.5)]
 
 
-def test_a_tier_that_fails_is_down(clock: ManualClock) -> None:
-    """Without a latency: it did not answer."""
+def test_a_tier_that_fails_or_hangs_is_down(clock: ManualClock) -> None:
+    """Without a latency: it did not answer. The others are not kept waiting."""
+    let_go, done = threading.Event(), threading.Event()
 
     def fail() -> None:
         raise TierUnavailable("hot")
 
-    assert tier_status("hot", "sqlite", fail, clock) == TierStatus("hot", "sqlite", "down", None)
+    def hang() -> None:
+        assert let_go.wait(HELD_UP_S)
+        done.set()
+
+    found = tier_statuses({"hot": fail, "cache": hang, "log": lambda: None}, clock, limit_s=0.2)
+    let_go.set()
+    assert done.wait(HELD_UP_S)
+    assert found == [
+        TierStatus("hot", "sqlite", "down"),
+        TierStatus("cache", "sqlite", "down"),
+        TierStatus("log", "sqlite", "up", 0.0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -92,29 +121,49 @@ def test_what_is_good(daemons: list[str], tiers: list[str], *, is_good: bool) ->
 
 
 def test_the_embedded_deployment(tiers: Tiers, clock: ManualClock) -> None:
-    """Its tiers are asked, and its daemons looked up."""
+    """Its tiers are asked, and its daemons looked up; those that follow something are as far behind as they are."""
     tiers.registry.beat([Heartbeat("c@1", "command", "running", None, None)])
-    found = status(["command", "query"], tiers.registry, tiers.cache, clock)
-    assert [(one.name, one.state) for one in found.daemons] == [("command", "running"), ("query", "stopped")]
-    assert [(one.name, one.kind, one.state) for one in found.tiers] == [
-        ("hot", "sqlite", "up"),
-        ("cache", "sqlite", "up"),
+    one = OneOrder(tiers, clock)
+    one.create()
+    one.pump()
+    clock.advance(2)
+    one.move(OrderStatus.SUCCESS)
+    clock.advance(1.5)
+    found = status(GROUPS, tiers, clock)
+    assert found.daemons == [
+        DaemonStatus("command", "running"),
+        DaemonStatus("query", "stopped"),
+        DaemonStatus("cdc", "stopped", 1, 1.5),
+        DaemonStatus("cache-sync", "stopped", 1, 3.5),
+        DaemonStatus("archiver", "stopped", 1, 1.5),
     ]
+    assert [(one.name, one.kind, one.state) for one in found.tiers] == [(name, "sqlite", "up") for name in TIERS]
     assert found.is_good
 
 
 def test_closed_tiers_are_down_and_their_daemons_unknown(tiers: Tiers, clock: ManualClock) -> None:
-    """With the registry away nobody knows who is there."""
+    """With the registry away nobody knows who is there, nor how far behind."""
     tiers.close()
-    found = status(["command"], tiers.registry, tiers.cache, clock)
-    assert found.daemons == [DaemonStatus("command", "unknown")]
+    found = status(GROUPS, tiers, clock)
+    assert found.daemons == [DaemonStatus(name, "unknown") for name in GROUPS]
     assert {one.state for one in found.tiers} == {"down"}
+
+
+def test_a_lag_is_not_known_where_its_tier_is_away(tiers: Tiers, clock: ManualClock) -> None:
+    """The others' are."""
+    log = Failing(tiers.log)
+    log.error = TierUnavailable("log")
+    found = status(GROUPS, structs.replace(tiers, log=log), clock)
+    lags = {one.name: (one.lag_events, one.lag_s) for one in found.daemons[2:]}
+    assert lags == {"cdc": (None, None), "cache-sync": (None, None), "archiver": (0, 0.0)}
+    assert [one.state for one in found.tiers] == ["up", "up", "down", "up"]
 
 
 def test_before_anything_was_started() -> None:
     """Everything is stopped and down."""
     found = nothing_started(["command"])
-    assert (found.daemons[0].state, {one.state for one in found.tiers}) == ("stopped", {"down"})
+    assert found.daemons == [DaemonStatus("command", "stopped")]
+    assert [(one.name, one.state) for one in found.tiers] == [(name, "down") for name in TIERS]
     assert not found.is_good
 
 

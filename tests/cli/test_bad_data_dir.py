@@ -12,35 +12,33 @@ import pytest
 from tests.cli.terminal import Terminal
 
 
-def cut_short(data: Path) -> None:
+def cut_short(file: Path) -> None:
     """The last half of the file is gone."""
-    file = data / "hot.db"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def scribbled(data: Path) -> None:
+def scribbled(file: Path) -> None:
     """Somebody wrote over its pages."""
-    file = data / "hot.db"
     content = bytearray(file.read_bytes())
     content[100:] = b"\x5a" * (len(content) - 100)
     file.write_bytes(content)
 
 
-def emptied(data: Path) -> None:
+def emptied(file: Path) -> None:
     """The file has no byte left."""
-    (data / "hot.db").write_bytes(b"")
+    file.write_bytes(b"")
 
 
-def newer(data: Path) -> None:
+def newer(file: Path) -> None:
     """A later orderctl has been here."""
-    with closing(sqlite3.connect(data / "hot.db")) as connection:
+    with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA user_version = 999")
         connection.commit()
 
 
-def replaced(data: Path) -> None:
+def replaced(file: Path) -> None:
     """It is a text file."""
-    (data / "hot.db").write_text("hello\n" * 100)
+    file.write_text("hello\n" * 100)
 
 
 DAMAGES: list[tuple[Callable[[Path], None], str]] = [
@@ -50,7 +48,13 @@ DAMAGES: list[tuple[Callable[[Path], None], str]] = [
     (newer, "has schema 999; this orderctl knows up to"),
     (replaced, "is damaged"),
 ]
-COMMANDS = [["serve"], ["key", "create", "--merchant", "m"], ["status"]]
+FILES = ["hot.db", "cache.db", "log.db", "archive.db"]
+COMMANDS = [
+    ["serve"],
+    ["key", "create", "--merchant", "m"],
+    ["status"],
+    ["inspect", "0197b0de-5c00-7abc-8000-0123456789ab"],
+]
 
 
 @pytest.fixture
@@ -60,17 +64,18 @@ def data(terminal: Terminal) -> Path:
     return terminal.folder / "orderctl-data"
 
 
-@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+@pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize(("damage", "said"), DAMAGES, ids=[damage.__name__ for damage, _ in DAMAGES])
 def test_a_damaged_file_is_named_and_left_alone(
-    terminal: Terminal, data: Path, arguments: list[str], damage: Callable[[Path], None], said: str
+    terminal: Terminal, data: Path, arguments: list[str], file: str, damage: Callable[[Path], None], said: str
 ) -> None:
-    """Whatever the command, nothing is destroyed."""
-    damage(data)
-    before = (data / "hot.db").read_bytes()
+    """Whatever the command and the tier, nothing is destroyed."""
+    damage(data / file)
+    before = (data / file).read_bytes()
     message = terminal.refuses(*arguments, code=2)
-    assert message.startswith(f"{data / 'hot.db'} {said}")
-    assert (data / "hot.db").read_bytes() == before
+    assert message.startswith(f"{data / file} {said}")
+    assert (data / file).read_bytes() == before
 
 
 def test_a_file_in_the_directorys_place(terminal: Terminal) -> None:

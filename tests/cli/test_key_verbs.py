@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -75,7 +76,8 @@ def test_migrate_says_what_it_does(terminal: Terminal) -> None:
     assert not list(terminal.folder.glob("orderctl-data/*.db"))
     done = json.loads(terminal.run("migrate", "-o", "json").stdout)
     assert planned["migrations"] == done["migrations"]
-    assert [one["from_version"] for one in done["migrations"]] == [None, None]
+    assert [Path(one["file"]).name for one in done["migrations"]] == ["hot.db", "cache.db", "log.db", "archive.db"]
+    assert {one["from_version"] for one in done["migrations"]} == {None}
     assert (planned["executed"], done["executed"]) == (False, True)
     assert terminal.run("migrate").stdout == "nothing to do: the schema is the newest\n"
 
@@ -94,6 +96,10 @@ def test_status_before_anything_and_without_a_daemon(terminal: Terminal) -> None
     shown = json.loads(after.stdout)
     assert (after.returncode, {tier["state"] for tier in shown["tiers"]}) == (4, {"up"})
     assert {daemon["state"] for daemon in shown["daemons"]} == {"stopped"}
+    assert [tier["name"] for tier in shown["tiers"]] == ["hot", "cache", "log", "archive"]
+    lags = {daemon["name"]: (daemon["lag_events"], daemon["lag_s"]) for daemon in shown["daemons"]}
+    followers = dict.fromkeys(["cdc", "cache-sync", "archiver"], (0, 0.0))
+    assert lags == {"command": (None, None), "query": (None, None)} | followers
 
 
 def test_the_data_directory_comes_from_flag_or_environment(terminal: Terminal) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from orderctl.daemons.manifest import names
 from tests.acceptance.server import Server, until
 from tests.cli.terminal import PROGRAM, SECONDS_MAX, Done, Terminal, environment
 
@@ -164,12 +165,27 @@ def test_a_key_that_is_made_and_revoked_while_servers_run(shell: Terminal) -> No
 
 
 def test_status_shows_who_runs(shell: Terminal) -> None:
-    """Both daemons run and both tiers are up: exit 0."""
+    """All daemons run and all tiers are up: exit 0."""
     done = shell.run("status", "-o", "json")
     shown = json.loads(done.stdout)
     assert done.returncode == 0
-    assert {one["name"]: one["state"] for one in shown["daemons"]} == {"command": "running", "query": "running"}
+    assert {one["name"]: one["state"] for one in shown["daemons"]} == dict.fromkeys(names(), "running")
     assert all(one["state"] == "up" and one["latency_ms"] >= 0 for one in shown["tiers"])
+
+
+def test_inspect_follows_an_order_to_the_archive(shell: Terminal) -> None:
+    """Beside running daemons: consistent at every moment, and in the end the archive has it and the hot store does not."""
+    order_id = created(shell)
+    assert shell.run("inspect", order_id).returncode == 0
+    shell.run("order", "change", order_id, "success")
+
+    def is_archived() -> bool:
+        done = shell.run("inspect", order_id, "-o", "json")
+        assert done.returncode == 0, done.stdout
+        tiers = json.loads(done.stdout)["tiers"]
+        return bool(tiers["archive"]["present"] and not tiers["hot"]["present"])
+
+    until(is_archived, seconds=20, what="the order is archived")
 
 
 class Watching:

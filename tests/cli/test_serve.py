@@ -123,7 +123,8 @@ def test_what_is_said_where(serving: Serving) -> None:
     assert addresses == [[name, ready[name]] for name in ("command", "query", "admin")]
     events = [json.loads(line)["event"] for line in err.splitlines()]
     assert "this is one machine" in events[0]
-    assert str(serving.folder / "orderctl-data" / "hot.db") in events[0]
+    for name in ("hot.db", "archive.db", "log.db", "cache.db", "keys"):
+        assert str(serving.folder / "orderctl-data" / name) in events[0]
     assert "ok_" not in out + err
 
 
@@ -186,7 +187,7 @@ def test_two_first_starts_at_once_share_the_keys(tmp_path: Path) -> None:
     ("name", "said"),
     [
         ("comand", "no daemon `comand`; did you mean command?"),
-        ("archiver", f"no daemon `archiver`; there are {', '.join(names())}"),
+        ("xyzzy", f"no daemon `xyzzy`; there are {', '.join(names())}"),
     ],
 )
 def test_a_daemon_that_is_not_offered(terminal: Terminal, name: str, said: str) -> None:

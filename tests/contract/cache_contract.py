@@ -7,12 +7,23 @@ import pytest
 from orderctl.stores.base import CacheStore
 from tests.contract.cache_contract_applying import ApplyingContract
 from tests.contract.cache_contract_batches import BatchContract, RaceContract
+from tests.contract.cache_contract_following import FollowingContract
 from tests.contract.cache_contract_loading import LoadingContract
+from tests.contract.cache_contract_syncing import SyncingContract, SyncingRaceContract
 from tests.contract.cache_contract_writing import WritingContract
 from tests.contract.cache_harness import CacheHarness
 
 
-class CacheContract(WritingContract, ApplyingContract, LoadingContract, BatchContract, RaceContract):
+class CacheContract(
+    WritingContract,
+    ApplyingContract,
+    LoadingContract,
+    BatchContract,
+    RaceContract,
+    SyncingContract,
+    SyncingRaceContract,
+    FollowingContract,
+):
     """A backend's test class inherits this and gives a fixture named `harness`: a `CacheHarness` over an empty cache."""
 
     @pytest.fixture

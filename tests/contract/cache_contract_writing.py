@@ -8,6 +8,7 @@ from orderctl.errors import TierRejected
 from orderctl.stores.base import TENTATIVE_TTL_MAX_MS, Applied, CacheStore, Promotion
 from orderctl.stores.record import NO_TOKEN, Entry, Kind
 from tests.contract.cache_harness import (
+    RUBBISH,
     TTL_MS,
     CacheHarness,
     CacheSuite,
@@ -136,3 +137,22 @@ class WritingContract(CacheSuite):
         assert cache.apply([put(newer)]) == [Applied.REPLACED]
         assert cache.promote([Promotion(order.order_id, MINE, TTL_MS)]) == [True]
         assert cache.get([order.order_id]) == [entry_of(newer)]
+
+    # --- ttl_ms --------------------------------------------------------------------------------------------------
+
+    def test_how_long_an_entry_is_there_still(self, cache: CacheStore, harness: CacheHarness) -> None:
+        """Whatever it is, also bytes that mean nothing; None where there is nothing, or nothing any more."""
+        record, tentative, rubbish, gone, nothing = (an_order() for _ in range(5))
+        self.make_record(cache, record, ttl_ms=TTL_MS)
+        self.make_tentative(cache, harness, tentative, MINE, ttl_ms=5_000)
+        harness.put_bytes(rubbish.order_id, RUBBISH)
+        self.make_record(cache, gone, ttl_ms=200)
+        harness.pass_time(0.25)
+        left = cache.ttl_ms([order.order_id for order in (record, tentative, rubbish, gone, nothing)])
+        assert left[0] is not None
+        assert left[1] is not None
+        assert TTL_MS - 2_000 < left[0] <= TTL_MS - 250
+        assert 3_000 < left[1] <= 4_750
+        assert left[2] is not None
+        assert left[3:] == [None, None]
+        assert cache.ttl_ms([]) == []

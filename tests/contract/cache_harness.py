@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import structs
 
-from orderctl.ids import new_order_id, partition_of
+from orderctl.ids import group_of, new_order_id, partition_of
 from orderctl.order import Order, Status
 from orderctl.stores.base import CacheStore, Fill, Granted, Put, Tentative
 from orderctl.stores.record import NO_TOKEN, Entry, Kind, record_of
@@ -18,6 +18,8 @@ TTL_MS = 60_000
 SLACK_US = 100_000
 """A real node's clock goes on between two looks at it, and some know milliseconds only."""
 RUBBISH = b"\x07 of another format"
+GROUPS = 64
+"""The deployment's, in every test that does not say otherwise."""
 
 _serial = count(1)
 
@@ -49,6 +51,14 @@ class CacheHarness(Protocol):
         """Let the entry vanish, as under pressure for memory."""
         ...
 
+    def snapshot(self) -> Any:
+        """All that the node holds, entries with their expiries and marks alike, as a replica that lags behind will hold it."""
+        ...
+
+    def put_back(self, past: Any) -> None:
+        """Let the node hold what it held then, and nothing else, from one instant to the next."""
+        ...
+
 
 def an_order(*, merchant_id: str = "acme", version: int = 1) -> Order:
     """A new order under an id of its own; successive ones fall into different groups."""
@@ -72,6 +82,16 @@ def an_order(*, merchant_id: str = "acme", version: int = 1) -> Order:
         updated_at=created_us,
         deadline_at=created_us + 900_000_000,
     )
+
+
+def orders_of(group: int, count: int) -> list[Order]:
+    """That many new orders of one group."""
+    found: list[Order] = []
+    while len(found) < count:
+        order = an_order()
+        if group_of(order.order_id, GROUPS) == group:
+            found.append(order)
+    return found
 
 
 def at_version(order: Order, version: int, *, status: Status = Status.PROCESSING) -> Order:

@@ -6,21 +6,27 @@ from pathlib import Path
 
 from orderctl.clock import ManualClock
 from orderctl.contracts import Query
+from orderctl.ids import group_of
 from orderctl.stores.sqlite.cache import USED_BYTES_MAX, SqliteCacheStore
 from orderctl.stores.sqlite.database import Database
+from orderctl.stores.sqlite.driver import Row
+from orderctl.stores.sqlite.rows import id_bytes
 from orderctl.stores.sqlite.schema import CACHE
+from tests.contract.cache_harness import GROUPS
 
 BOOT = "this run"
 
-_PUT = Query("INSERT OR REPLACE INTO entries (order_id, value, expires_at_us) VALUES (:key, :value, :expires)", "")
-_PEEK = Query("SELECT value, expires_at_us FROM entries WHERE order_id = :key AND expires_at_us > :now", "")
-_EVICT = Query("DELETE FROM entries WHERE order_id = :key", "")
+_PUT = Query("INSERT OR REPLACE INTO entries VALUES (:group_no, :order_id, :value, :expires)", "")
+_PEEK = Query("SELECT value, expires_at_us FROM entries WHERE order_id = :order_id AND expires_at_us > :now", "")
+_EVICT = Query("DELETE FROM entries WHERE order_id = :order_id", "")
 _COUNT = Query("SELECT count(*) FROM entries", "")
+_COLUMNS = {"entries": ("group_no", "order_id", "value", "expires_at_us"), "marks": ("group_no", "reached")}
+_SELECT = {table: Query(f"SELECT {', '.join(names)} FROM {table}", "") for table, names in _COLUMNS.items()}
+_DELETE = {table: Query(f"DELETE FROM {table}", "") for table in _COLUMNS}
+_INSERT = {table: Query(f"INSERT INTO {table} VALUES (:{', :'.join(names)})", "") for table, names in _COLUMNS.items()}
 
-
-def key(order_id: str) -> bytes:
-    """The entry's primary key."""
-    return bytes.fromhex(order_id.replace("-", ""))
+Past = dict[str, list[Row]]
+"""Every table's rows, as they were at one moment."""
 
 
 class SqliteCacheHarness:
@@ -33,9 +39,11 @@ class SqliteCacheHarness:
         self._database.share()
         self._opened: list[SqliteCacheStore] = []
 
-    def open(self, *, boot: str | None = BOOT, used_bytes_max: int = USED_BYTES_MAX) -> SqliteCacheStore:
+    def open(
+        self, *, groups: int = GROUPS, boot: str | None = BOOT, used_bytes_max: int = USED_BYTES_MAX
+    ) -> SqliteCacheStore:
         database = self._database if self._path is None else Database(self._path, CACHE, synchronous="NORMAL")
-        store = SqliteCacheStore(database, clock=self.clock, boot=boot, used_bytes_max=used_bytes_max)
+        store = SqliteCacheStore(database, groups=groups, clock=self.clock, boot=boot, used_bytes_max=used_bytes_max)
         self._opened.append(store)
         return store
 
@@ -47,17 +55,28 @@ class SqliteCacheHarness:
 
     def put_bytes(self, order_id: str, value: bytes) -> None:
         with self._database.transaction() as transaction:
-            expires = self.now_us() + 60_000_000
-            transaction.rows(_PUT, {"key": key(order_id), "value": value, "expires": expires})
+            place = {"group_no": group_of(order_id, GROUPS), "order_id": id_bytes(order_id)}
+            transaction.rows(_PUT, place | {"value": value, "expires": self.now_us() + 60_000_000})
 
     def peek(self, order_id: str) -> tuple[bytes, int] | None:
         with self._database.snapshot() as snapshot:
-            row = snapshot.row(_PEEK, {"key": key(order_id), "now": self.now_us()})
+            row = snapshot.row(_PEEK, {"order_id": id_bytes(order_id), "now": self.now_us()})
         return None if row is None else (row[0], row[1])
 
     def evict(self, order_id: str) -> None:
         with self._database.transaction() as transaction:
-            transaction.rows(_EVICT, {"key": key(order_id)})
+            transaction.rows(_EVICT, {"order_id": id_bytes(order_id)})
+
+    def snapshot(self) -> Past:
+        with self._database.snapshot() as snapshot:
+            return {table: snapshot.rows(query) for table, query in _SELECT.items()}
+
+    def put_back(self, past: Past) -> None:
+        with self._database.transaction() as transaction:
+            for table, rows in past.items():
+                transaction.rows(_DELETE[table])
+                for row in rows:
+                    transaction.rows(_INSERT[table], dict(zip(_COLUMNS[table], row, strict=True)))
 
     def rows(self) -> int:
         """How many rows there are, expired ones too."""

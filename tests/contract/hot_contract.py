@@ -7,13 +7,14 @@ import pytest
 from orderctl.stores.base import HotStore, Registry
 from tests.contract.hot_contract_changing import ChangingContract
 from tests.contract.hot_contract_creating import CreatingContract
+from tests.contract.hot_contract_moving import MovingContract
 from tests.contract.hot_contract_races import RaceContract
 from tests.contract.hot_contract_reading import ReadingContract
 from tests.contract.hot_contract_registry import RegistryContract
 from tests.contract.hot_harness import HotHarness, Opened
 
 
-class HotContract(CreatingContract, ChangingContract, ReadingContract, RaceContract, RegistryContract):
+class HotContract(CreatingContract, ChangingContract, ReadingContract, MovingContract, RaceContract, RegistryContract):
     """A backend's test class inherits this and gives a fixture named `harness`: a `HotHarness` over an empty database."""
 
     @pytest.fixture

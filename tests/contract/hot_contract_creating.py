@@ -10,7 +10,7 @@ from msgspec import structs
 from orderctl.errors import TierRejected
 from orderctl.order import Status
 from orderctl.stores.base import Created, HotStore, Ref, ReferenceReused, Replayed
-from tests.contract.hot_harness import a_draft, create, drafts, to
+from tests.contract.hot_harness import a_draft, create, drafts, refs_of_one_group, to
 
 TEXTS = [
     "Grüße, 注文, заказ",
@@ -149,8 +149,9 @@ class CreatingContract:
         "value", [{"amount": 2**64}, {"status_reason": "half a pair: \ud800"}], ids=["number", "text"]
     )
     def test_what_cannot_be_held_is_rejected_whole(self, store: HotStore, value: dict[str, Any]) -> None:
-        """Such a value is the caller's mistake: the batch leaves nothing behind, and the store goes on."""
-        good, bad = a_draft(), a_draft(**value)
+        """Such a value is the caller's mistake: the transaction (one shard's) leaves nothing behind, and the store goes on."""
+        one, other = refs_of_one_group(2)
+        good, bad = a_draft(merchant_ref=one), a_draft(merchant_ref=other, **value)
         with pytest.raises(TierRejected):
             store.create([good, bad])
         assert store.load([good.order.order_id]) == [None]

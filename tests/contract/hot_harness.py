@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from itertools import count
+from itertools import count, islice
 from threading import Barrier
 from typing import Any, Protocol, TypeVar
 
@@ -87,6 +87,13 @@ def a_draft(*, body: str = "a body", **fields: Any) -> Draft:
 def drafts(number: int) -> list[Draft]:
     """That many drafts of different references."""
     return [a_draft() for _ in range(number)]
+
+
+def refs_of_one_group(number: int, *, merchant_id: str = "acme") -> list[str]:
+    """That many references whose orders are of one group, and so on one shard, which is as far as a transaction reaches."""
+    refs = (f"of one group {serial}" for serial in count())
+    group = partition_of(merchant_id, "of one group 0") & (GROUPS - 1)
+    return list(islice((ref for ref in refs if partition_of(merchant_id, ref) & (GROUPS - 1) == group), number))
 
 
 def create(store: HotStore, **fields: Any) -> Order:

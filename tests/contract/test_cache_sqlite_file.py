@@ -15,7 +15,7 @@ from orderctl.errors import TierUnavailable
 from orderctl.stores.base import Applied, Busy
 from orderctl.stores.sqlite.cache import SWEEP_COUNT, boot_id
 from tests.contract.cache_contract import CacheContract
-from tests.contract.cache_harness import CacheSuite, an_order, entry_of, filled, put, token
+from tests.contract.cache_harness import GROUPS, CacheSuite, an_order, entry_of, filled, put, token
 from tests.contract.cache_sqlite_harness import SqliteCacheHarness
 
 
@@ -67,7 +67,7 @@ from orderctl.stores.base import Granted
 from orderctl.stores.sqlite.cache import open_embedded_cache
 
 path, number, *ids = sys.argv[1:]
-store = open_embedded_cache(Path(path), clock=SystemClock())
+store = open_embedded_cache(Path(path), groups=64, clock=SystemClock())
 print("ready", flush=True)
 sys.stdin.readline()
 tokens = [int(number).to_bytes(16, "big")] * len(ids)
@@ -112,11 +112,14 @@ class TestPower(CacheSuite):
 
     @pytest.mark.parametrize("boot", ["another run", None])
     def test_entries_of_another_run_are_dropped(self, harness: SqliteCacheHarness, boot: str | None) -> None:
-        """Also where nobody can tell one run from another."""
-        order = an_order()
-        self.make_record(harness.open(), order)
+        """Also where nobody can tell one run from another. The marks go with them, so that whoever follows the log notices."""
+        order, before = an_order(), harness.open()
+        self.make_record(before, order)
+        before.reset_group(0, mark=5)
         assert harness.open(boot=boot).get([order.order_id]) == [None]
         assert harness.rows() == 0
+        assert before.marks([0]) == [None]
+        assert before.sync(0, [], expected=5, reached=6) is None
 
     def test_entries_of_an_unknown_run_are_dropped(self, harness: SqliteCacheHarness) -> None:
         """Two runs that nobody knows are not the same run."""
@@ -126,9 +129,22 @@ class TestPower(CacheSuite):
 
     def test_entries_of_this_run_stay(self, harness: SqliteCacheHarness) -> None:
         """A process that was killed and started again finds the cache warm."""
-        order = an_order()
-        self.make_record(harness.open(), order)
-        assert harness.open().get([order.order_id]) == [entry_of(order)]
+        order, before = an_order(), harness.open()
+        before.reset_group(0, mark=5)
+        self.make_record(before, order)
+        again = harness.open()
+        assert again.get([order.order_id]) == [entry_of(order)]
+        assert again.marks([0]) == [5]
+
+    def test_entries_of_another_number_of_groups_are_dropped(self, harness: SqliteCacheHarness) -> None:
+        """They are filed under groups that nobody would look in."""
+        order, before = an_order(), harness.open()
+        before.reset_group(0, mark=5)
+        self.make_record(before, order)
+        again = harness.open(groups=2 * GROUPS)
+        assert again.get([order.order_id]) == [None]
+        assert again.marks([0]) == [None]
+        assert harness.rows() == 0
 
     def test_this_machine_knows_its_run(self, tmp_path: Path) -> None:
         """The same at every look; where the kernel does not tell, None."""
@@ -171,3 +187,15 @@ class TestRoom(CacheSuite):
         assert harness.rows() < 2 * room // len(entry_of(leased).body)
         assert cache.get([order.order_id for order in lasting]) == [entry_of(order) for order in lasting]
         assert cache.fill([filled(leased, token(1))]) == [True]
+
+    def test_marks_are_neither_evicted_nor_do_they_expire(self, harness: SqliteCacheHarness) -> None:
+        """However full the cache is and however long a group is quiet: without them it would be dropped."""
+        cache = harness.open(used_bytes_max=64 << 10)
+        for group in range(GROUPS):
+            cache.reset_group(group, mark=group)
+        for _ in range(10):
+            self.make_record(cache, *(an_order() for _ in range(100)))
+        assert harness.rows() < 500
+        harness.pass_time(365 * 86_400)
+        cache.invalidate([an_order().order_id])
+        assert cache.marks(range(GROUPS)) == list(range(GROUPS))

@@ -5,8 +5,9 @@ import pytest
 from orderctl import body
 from orderctl.errors import OutcomeUnknown, TierUnavailable
 from orderctl.order import Change, Order, Refusal, Refused, Status
+from orderctl.services.answers import Stored
 from orderctl.services.caching import record_ttl_ms
-from orderctl.services.command import CommandService, Stored
+from orderctl.services.command import CommandService
 from orderctl.stores.base import ReferenceReused
 from orderctl.stores.record import Entry, Kind, Record
 from tests.services.tiers import Bench, LosesTheReply, asking, away

@@ -15,7 +15,7 @@ from orderctl.errors import OutcomeUnknown, TierError, TierUnavailable
 from orderctl.metrics import Metrics
 from orderctl.order import Change, NewOrder
 from orderctl.services.command import CommandService, CommandSettings, CreateRequest
-from orderctl.services.query import QueryService
+from orderctl.services.query import QueryService, QuerySettings
 from orderctl.stores.base import ChangeOutcome, CreateOutcome, Draft, HotStore, do_nothing
 from orderctl.stores.tiers import Tiers, open_tiers
 
@@ -93,6 +93,8 @@ class Bench:
         self.tiers = tiers
         self.hot = Failing(tiers.hot)
         self.cache = Failing(tiers.cache)
+        self.archive = Failing(tiers.archive)
+        self.log = Failing(tiers.log)
         self.inline = Inline()
         self.metrics = Metrics(CollectorRegistry())
         self._random = 0
@@ -107,6 +109,7 @@ class Bench:
         return CommandService(
             hot or self.hot,
             self.cache,
+            self.archive,
             clock=self.clock,
             random=self.random,
             executor=self.inline,
@@ -116,7 +119,9 @@ class Bench:
 
     def query(self) -> QueryService:
         """A query service."""
-        return QueryService(self.hot, self.cache, clock=self.clock, metrics=self.metrics)
+        return QueryService(
+            self.hot, self.cache, self.archive, clock=self.clock, metrics=self.metrics, settings=QuerySettings()
+        )
 
     def counted(self, name: str, **labels: str) -> float:
         """A metric's value."""

@@ -20,7 +20,7 @@ from orderctl.errors import DataDirError
 from orderctl.stores.sqlite.database import Database
 from orderctl.stores.sqlite.datadir import DataDir, FileState
 from orderctl.stores.sqlite.embedded import open_embedded_hot
-from orderctl.stores.sqlite.schema import CACHE, HOT
+from orderctl.stores.sqlite.schema import ARCHIVE, CACHE, HOT, LOG, Schema
 from tests.contract.hot_harness import create, drafts
 
 TOP = Path(__file__).resolve().parents[2]
@@ -63,14 +63,20 @@ def data(tmp_path: Path) -> DataDir:
 
 
 def used(path: Path) -> DataDir:
-    """A directory that was used and closed in good order: some hundred orders, and an empty cache."""
+    """A directory that was used and closed in good order: some hundred orders, and the other databases empty."""
     data = DataDir(path)
     data.check()
     embedded = open_embedded_hot(data.hot, groups=64, clock=ManualClock())
     embedded.store.create(drafts(300))
     embedded.close()
-    Database(data.cache, CACHE).close()
+    for file, schema in files(data).items():
+        Database(file, schema).close()
     return data
+
+
+def files(data: DataDir) -> dict[Path, Schema]:
+    """Its databases, and what each is made of."""
+    return {data.hot: HOT, data.cache: CACHE, data.log: LOG, data.archive: ARCHIVE}
 
 
 def contents(data: DataDir) -> dict[str, bytes]:
@@ -92,7 +98,7 @@ def refusal(data: DataDir) -> str:
 def test_a_new_directory_is_its_owners_only(tmp_path: Path) -> None:
     """It is made with the parents that are missing, holds a place for keys and nothing else, and can be checked again."""
     data = DataDir(tmp_path / "some" / "where")
-    missing = (FileState(data.hot, None, HOT.version), FileState(data.cache, None, CACHE.version))
+    missing = tuple(FileState(path, None, schema.version) for path, schema in files(data).items())
     assert data.inspect() == missing
     assert not data.path.exists()
     for _ in range(2):
@@ -104,9 +110,8 @@ def test_a_new_directory_is_its_owners_only(tmp_path: Path) -> None:
 def test_a_good_directory_is_accepted(data: DataDir) -> None:
     """The check says which schema each file has, and changes no byte."""
     before = contents(data)
-    assert data.check() == (
-        FileState(data.hot, HOT.version, HOT.version),
-        FileState(data.cache, CACHE.version, CACHE.version),
+    assert data.check() == tuple(
+        FileState(path, schema.version, schema.version) for path, schema in files(data).items()
     )
     assert {name: content for name, content in contents(data).items() if content} == before
 
@@ -243,7 +248,7 @@ def test_a_database_of_somebody_elses_is_refused(data: DataDir) -> None:
     assert f"{data.hot} is no hot database" in refusal(data)
 
 
-@pytest.mark.parametrize("name", ["hot.db", "cache.db", "audit.jsonl"])
+@pytest.mark.parametrize("name", ["hot.db", "cache.db", "log.db", "archive.db", "audit.jsonl"])
 def test_a_directory_in_a_files_place_is_refused(tmp_path: Path, name: str) -> None:
     """It is named."""
     (tmp_path / name).mkdir()
@@ -281,7 +286,7 @@ def check_as_nobody(folder: Path, name: str) -> str:
     return child.stdout
 
 
-@pytest.mark.parametrize("read_only", [".", "keys", "hot.db", "cache.db", "audit.jsonl"])
+@pytest.mark.parametrize("read_only", [".", "keys", "hot.db", "cache.db", "log.db", "archive.db", "audit.jsonl"])
 def test_what_is_read_only_is_refused(read_only: str) -> None:
     """The directory, the one for keys, or any file: the message names it, and nothing is made or changed."""
     # pytest's own directories are closed to the user that the check runs as.
@@ -290,7 +295,7 @@ def test_what_is_read_only_is_refused(read_only: str) -> None:
         data = used(folder / "data")
         used(folder / "warm")
         data.audit.touch()
-        for path in (folder, data.path, data.keys, data.hot, data.cache, data.audit):
+        for path in (folder, data.path, data.keys, *files(data), data.audit):
             path.chmod(0o777 if path.is_dir() else 0o666)
         assert check_as_nobody(folder, "data") == ""
         locked = data.path / read_only

@@ -14,11 +14,11 @@ import pytest
 from orderctl.contracts import contract_path, named_queries
 from orderctl.errors import DataDirError
 from orderctl.stores.sqlite.database import Database
-from orderctl.stores.sqlite.schema import CACHE, HOT, Schema, make_file, migrate, schema_version
+from orderctl.stores.sqlite.schema import ARCHIVE, CACHE, HOT, LOG, Schema, make_file, migrate, schema_version
 
 TOP = Path(__file__).resolve().parents[2]
 STORES = TOP / "orderctl" / "stores" / "sqlite"
-SCHEMAS = [HOT, CACHE]
+SCHEMAS = [HOT, CACHE, LOG, ARCHIVE]
 PROCESSES = 6
 
 OPEN_AT_ONCE = """

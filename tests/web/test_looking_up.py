@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from orderctl.ids import new_order_id
-from orderctl.services.query import Answer, Lookup, Pending, QueryService
+from orderctl.services.answers import Answer, Pending
+from orderctl.services.query import Lookup, QueryService
 from tests.services.tiers import away
 from tests.web.edge import DOCUMENTS, CheckedClient, Edge, as_key, new_order, pointers
 

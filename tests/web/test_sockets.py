@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import pytest
 
-from orderctl.services.command import CommandService, CreateAnswer, CreateRequest
+from orderctl.services.answers import CreateAnswer
+from orderctl.services.command import CommandService, CreateRequest
 from orderctl.web.edge import EdgeSettings
 from tests.web.edge import Edge, new_order, open_edge
 from tests.web.server import PATIENCE_S, RawResponse, connection, head, read_response, served

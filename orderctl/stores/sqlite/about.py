@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from orderctl.stores.sqlite.schema import CACHE, HOT
+from orderctl.stores.sqlite.schema import ARCHIVE, CACHE, HOT, LOG
 
 SQLITE_VERSION = sqlite3.sqlite_version
 """The version of the SQLite library, which is not that of Python's module."""
@@ -12,4 +12,4 @@ SQLITE_VERSION = sqlite3.sqlite_version
 
 def schema_versions() -> dict[str, int]:
     """The newest schema of each embedded tier."""
-    return {schema.tier: schema.version for schema in (HOT, CACHE)}
+    return {schema.tier: schema.version for schema in (HOT, CACHE, LOG, ARCHIVE)}

@@ -3,7 +3,7 @@
 A database in WAL mode loses nothing when a process is killed, and with `synchronous` NORMAL, which spares the cache a sync at
 every commit, it stays sound when the power fails. But the last commits may then be undone, and an entry that went back to an
 older version would be served as if it were current. So the entries belong to one run of the machine, as those of a Redis
-without persistence do: whoever opens the file in another run empties it.
+without persistence do: whoever opens the file in another run empties it, marks included.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 from orderctl.clock import Clock
 from orderctl.contracts import named_queries
 from orderctl.stores.base import TENTATIVE_TTL_MAX_MS, Applied, Fill, LookupOutcome, Promotion, Put, Tentative
-from orderctl.stores.cache_checks import check_fills, check_lookup, check_tentatives
+from orderctl.stores.cache_checks import check_fills, check_groups, check_lookup, check_sync, check_tentatives
 from orderctl.stores.record import Entry
 from orderctl.stores.sqlite.cache_rules import (
     QUERIES,
@@ -28,6 +28,7 @@ from orderctl.stores.sqlite.cache_rules import (
     found,
     grant,
     promote,
+    sync,
     write_tentative,
 )
 from orderctl.stores.sqlite.database import Database
@@ -38,6 +39,8 @@ USED_BYTES_MAX: Final = 512 << 20
 """About a million orders; beyond it entries are evicted."""
 SWEEP_COUNT: Final = 64
 """A write removes up to so many expired entries, and two more for each entry it may add: it never falls behind."""
+RESET_COUNT: Final = 500
+"""So many entries are deleted in one transaction where a whole group is: others' writes get their turn in between."""
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -50,8 +53,10 @@ def boot_id(path: Path = _BOOT_ID) -> str | None:
         return None
 
 
-def open_embedded_cache(path: Path | None, *, clock: Clock, used_bytes_max: int = USED_BYTES_MAX) -> SqliteCacheStore:
-    """Open `cache.db` at `path`, made where there is none; None is in memory.
+def open_embedded_cache(
+    path: Path | None, *, groups: int, clock: Clock, used_bytes_max: int = USED_BYTES_MAX
+) -> SqliteCacheStore:
+    """Open `cache.db` at `path`, made where there is none; None is in memory. `groups` is the deployment's.
 
     Raises:
         DataDirError: the file is of a newer schema.
@@ -60,7 +65,7 @@ def open_embedded_cache(path: Path | None, *, clock: Clock, used_bytes_max: int 
     """
     database = Database(path, CACHE, synchronous="NORMAL")
     try:
-        return SqliteCacheStore(database, clock=clock, boot=boot_id(), used_bytes_max=used_bytes_max)
+        return SqliteCacheStore(database, groups=groups, clock=clock, boot=boot_id(), used_bytes_max=used_bytes_max)
     except BaseException:
         database.close()
         raise
@@ -70,27 +75,35 @@ class SqliteCacheStore:
     """`CacheStore` over a `Database`, which it shares and, as its last user, closes.
 
     `clock` is the node's own clock: all processes on one file are on one machine. `boot` is the machine's run; entries of
-    another run, or of a run that nobody knows (None), are dropped here.
+    another run, of a run that nobody knows (None), or of another number of `groups`, are dropped here.
     """
 
     def __init__(
-        self, database: Database, *, clock: Clock, boot: str | None, used_bytes_max: int = USED_BYTES_MAX
+        self, database: Database, *, groups: int, clock: Clock, boot: str | None, used_bytes_max: int = USED_BYTES_MAX
     ) -> None:
         self._database = database
+        self._groups = groups
         self._clock = clock
         self._used_bytes_max = used_bytes_max
         self._sql = named_queries("sql", QUERIES)
         self._guard = threading.Lock()
         self._open = True
-        self._forget_other_runs(boot)
+        self._forget_others(boot)
         database.share()
 
     def get(self, order_ids: Sequence[str]) -> list[Entry | None]:
         if not order_ids:
             return []
         with self._database.snapshot() as snapshot:
-            shelf = Shelf(snapshot, self._clock.now_us())
+            shelf = self._shelf(snapshot)
             return [shelf.entry(order_id) for order_id in order_ids]
+
+    def ttl_ms(self, order_ids: Sequence[str]) -> list[int | None]:
+        if not order_ids:
+            return []
+        with self._database.snapshot() as snapshot:
+            shelf = self._shelf(snapshot)
+            return [shelf.ttl_ms(order_id) for order_id in order_ids]
 
     def tentative(self, tentatives: Sequence[Tentative]) -> list[bool]:
         check_tentatives(tentatives)
@@ -136,9 +149,36 @@ class SqliteCacheStore:
         with self._writing(len(order_ids)) as shelf:
             return sum(shelf.delete(order_id) for order_id in order_ids)
 
+    def sync(
+        self, group: int, puts: Sequence[Put], *, expected: int, reached: int, drops: Sequence[str] = ()
+    ) -> list[Applied] | None:
+        check_sync(group, puts, drops, groups=self._groups)
+        with self._writing(len(puts)) as shelf:
+            return sync(shelf, group, puts, expected=expected, reached=reached, drops=drops)
+
+    def marks(self, groups: Sequence[int]) -> list[int | None]:
+        check_groups(groups, groups=self._groups)
+        if not groups:
+            return []
+        with self._database.snapshot() as snapshot:
+            shelf = self._shelf(snapshot)
+            return [shelf.mark(group) for group in groups]
+
+    def reset_group(self, group: int, *, mark: int) -> int:
+        check_groups([group], groups=self._groups)
+        dropped = 0
+        while True:
+            with self._database.transaction() as transaction:
+                shelf = self._shelf(transaction)
+                were_entries = shelf.delete_some(group, RESET_COUNT)
+                dropped += sum(were_entries)
+                if len(were_entries) < RESET_COUNT:
+                    shelf.set_mark(group, mark)
+                    return dropped
+
     def ping(self) -> None:
         with self._database.snapshot() as snapshot:
-            snapshot.rows(self._sql["boot"])
+            snapshot.rows(self._sql["node"])
 
     def close(self) -> None:
         with self._guard:
@@ -150,10 +190,13 @@ class SqliteCacheStore:
     def _writing(self, count: int) -> Iterator[Shelf]:
         """A transaction that writes up to `count` entries, and makes room for them."""
         with self._database.transaction() as transaction:
-            # The time is read when the turn to write has come, which may be seconds after it was asked for.
-            now_us = self._clock.now_us()
-            yield Shelf(transaction, now_us)
-            self._make_room(transaction, now_us, SWEEP_COUNT + 2 * count)
+            shelf = self._shelf(transaction)
+            yield shelf
+            self._make_room(transaction, shelf.now_us, SWEEP_COUNT + 2 * count)
+
+    def _shelf(self, transaction: Transaction) -> Shelf:
+        # The time is read when the turn has come, which may be seconds after it was asked for.
+        return Shelf(transaction, self._clock.now_us(), groups=self._groups)
 
     def _make_room(self, transaction: Transaction, now_us: int, count: int) -> None:
         transaction.rows(self._sql["sweep"], {"now_us": now_us, "count": count})
@@ -163,9 +206,10 @@ class SqliteCacheStore:
             after_us = now_us + TENTATIVE_TTL_MAX_MS * US_PER_MS
             transaction.rows(self._sql["evict"], {"after_us": after_us, "count": count})
 
-    def _forget_other_runs(self, boot: str | None) -> None:
+    def _forget_others(self, boot: str | None) -> None:
         with self._database.transaction() as transaction:
-            last = transaction.row(self._sql["boot"])
-            if boot is None or last != (boot,):
-                transaction.rows(self._sql["delete_all"])
-                transaction.rows(self._sql["set_boot"], {"boot": boot or ""})
+            last = transaction.row(self._sql["node"])
+            if boot is None or last != (boot, self._groups):
+                transaction.rows(self._sql["delete_entries"])
+                transaction.rows(self._sql["delete_marks"])
+                transaction.rows(self._sql["set_node"], {"boot": boot or "", "groups": self._groups})

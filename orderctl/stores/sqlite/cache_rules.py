@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from orderctl.contracts import named_queries
+from orderctl.ids import group_of
 from orderctl.stores.base import (
     ABSENT_TTL_MAX_MS,
     LEASE_TTL_MS,
@@ -20,6 +22,7 @@ from orderctl.stores.base import (
 )
 from orderctl.stores.record import Entry, Kind, Record, decode, encode_marker, encode_record
 from orderctl.stores.sqlite.driver import Transaction
+from orderctl.stores.sqlite.rows import id_bytes
 from orderctl.version import NEVER
 
 QUERIES: Final = "sqlite/cache_queries.sql"
@@ -27,20 +30,26 @@ US_PER_MS: Final = 1_000
 
 
 class Shelf:
-    """The entries within one transaction, at one moment of the node's clock."""
+    """The entries and marks within one transaction, at one moment of the node's clock."""
 
-    def __init__(self, transaction: Transaction, now_us: int) -> None:
+    def __init__(self, transaction: Transaction, now_us: int, *, groups: int) -> None:
         self.now_us = now_us
         self._transaction = transaction
+        self._groups = groups
         self._sql = named_queries("sql", QUERIES)
 
     def entry(self, order_id: str) -> Entry | None:
         """The entry; None where there is none, it has expired, or its bytes mean nothing."""
-        row = self._transaction.row(self._sql["entry"], {"order_id": _key(order_id), "now_us": self.now_us})
+        row = self._transaction.row(self._sql["entry"], self._place(order_id) | {"now_us": self.now_us})
         try:
             return None if row is None else decode(row[0])
         except ValueError:
             return None
+
+    def ttl_ms(self, order_id: str) -> int | None:
+        """For how long the entry is there still, rounded up; None where there is none."""
+        row = self._transaction.row(self._sql["expiry"], self._place(order_id) | {"now_us": self.now_us})
+        return None if row is None else -((self.now_us - int(row[0])) // US_PER_MS)
 
     def put(self, order_id: str, value: bytes, *, ttl_ms: int) -> None:
         """Write an entry that lives for `ttl_ms` from now, and for a moment where that is less than 1."""
@@ -48,17 +57,34 @@ class Shelf:
 
     def put_until(self, order_id: str, value: bytes, *, expires_at_us: int) -> None:
         """Write an entry that is gone at `expires_at_us`."""
-        parameters = {"order_id": _key(order_id), "value": value, "expires_at_us": expires_at_us}
+        parameters = self._place(order_id) | {"value": value, "expires_at_us": expires_at_us}
         self._transaction.rows(self._sql["put_entry"], parameters)
 
     def rewrite(self, order_id: str, value: bytes) -> None:
         """Give the entry that is there other bytes; it keeps its expiry."""
-        self._transaction.rows(self._sql["rewrite_entry"], {"order_id": _key(order_id), "value": value})
+        self._transaction.rows(self._sql["rewrite_entry"], self._place(order_id) | {"value": value})
 
     def delete(self, order_id: str) -> bool:
         """Delete what is there, whatever its bytes mean; returns whether there was anything."""
-        parameters = {"order_id": _key(order_id), "now_us": self.now_us}
+        parameters = self._place(order_id) | {"now_us": self.now_us}
         return self._transaction.row(self._sql["delete_entry"], parameters) is not None
+
+    def delete_some(self, group: int, count: int) -> list[bool]:
+        """Delete up to `count` rows of the group; says of each whether it was an entry still, and had not expired."""
+        parameters = {"group_no": group, "count": count, "now_us": self.now_us}
+        return [bool(row[0]) for row in self._transaction.rows(self._sql["delete_some_of_group"], parameters)]
+
+    def mark(self, group: int) -> int | None:
+        """How far the group's entries follow the log, None where nobody knows."""
+        row = self._transaction.row(self._sql["mark"], {"group_no": group})
+        return None if row is None else int(row[0])
+
+    def set_mark(self, group: int, reached: int) -> None:
+        """Say how far they follow it from now on."""
+        self._transaction.rows(self._sql["set_mark"], {"group_no": group, "reached": reached})
+
+    def _place(self, order_id: str) -> dict[str, object]:
+        return {"group_no": group_of(order_id, self._groups), "order_id": id_bytes(order_id)}
 
 
 def write_tentative(shelf: Shelf, tentative: Tentative) -> bool:
@@ -109,6 +135,21 @@ def apply(shelf: Shelf, put: Put) -> Applied:
     return Applied.REPLACED if alike or record.version > entry.version else Applied.CONFLICT
 
 
+def sync(
+    shelf: Shelf, group: int, puts: Sequence[Put], *, expected: int, reached: int, drops: Sequence[str]
+) -> list[Applied] | None:
+    """Apply what the log says of the group, and move its mark; None, and nothing done, where the node went back in time."""
+    mark = shelf.mark(group)
+    if mark is None or mark < expected:
+        return None
+    for order_id in drops:
+        shelf.delete(order_id)
+    applied = [apply(shelf, put) for put in puts]
+    # A process that was slow repeats what another one has done long ago: that takes nothing back.
+    shelf.set_mark(group, max(mark, reached))
+    return applied
+
+
 def found(entry: Entry) -> LookupOutcome:
     """What a reader makes of an entry."""
     return Busy() if entry.kind is Kind.LEASE else entry
@@ -137,7 +178,3 @@ def fill_in(shelf: Shelf, fill: Fill) -> bool:
     else:
         shelf.put(fill.order_id, encode_record(fill.record), ttl_ms=fill.ttl_ms)
     return True
-
-
-def _key(order_id: str) -> bytes:
-    return bytes.fromhex(order_id.replace("-", ""))

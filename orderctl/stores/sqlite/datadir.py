@@ -13,12 +13,15 @@ from msgspec import Struct
 
 from orderctl.errors import DataDirError
 from orderctl.stores.sqlite.driver import BUSY_WAIT_S, insist, is_busy, is_out_of_reach, translate
-from orderctl.stores.sqlite.schema import CACHE, HOT, NEWER_HINT, Schema, schema_version
+from orderctl.stores.sqlite.schema import ARCHIVE, CACHE, HOT, LOG, NEWER_HINT, Schema, schema_version
 
 THOROUGH_BYTES_MAX: Final = 256 << 20
 """Above this size only a file's header and length are looked at: reading all of it would hold up the start."""
 
 _HOT_HINT: Final = "restore it from a backup, or move it away to begin without its orders"
+_LOG_HINT: Final = (
+    "restore it from a backup; to begin without it, move it and cache.db away: changes not yet applied are in it"
+)
 _CACHE_HINT: Final = "delete it: it holds nothing that the hot database does not"
 _PERMISSION_HINT: Final = "it needs read and write permission, and so does what is in it"
 _WAL_HEADER_BYTES: Final = 32
@@ -40,6 +43,8 @@ class DataDir:
         self.path = path
         self.hot = path / "hot.db"
         self.cache = path / "cache.db"
+        self.log = path / "log.db"
+        self.archive = path / "archive.db"
         self.keys = path / "keys"
         self.audit = path / "audit.jsonl"
         self._thorough_bytes_max = thorough_bytes_max
@@ -73,6 +78,8 @@ class DataDir:
         return (
             self._inspect(self.hot, HOT, hint=_HOT_HINT),
             self._inspect(self.cache, CACHE, hint=_CACHE_HINT),
+            self._inspect(self.log, LOG, hint=_LOG_HINT),
+            self._inspect(self.archive, ARCHIVE, hint=_HOT_HINT),
         )
 
     def _make(self) -> None:

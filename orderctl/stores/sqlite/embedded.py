@@ -8,16 +8,22 @@ from msgspec import Struct
 
 from orderctl.clock import Clock
 from orderctl.stores.sqlite.database import Database
+from orderctl.stores.sqlite.feed import SqliteChangeFeed
 from orderctl.stores.sqlite.hot import SqliteHotStore
 from orderctl.stores.sqlite.registry import SqliteRegistry, found_deployment
 from orderctl.stores.sqlite.schema import HOT
 
 
 class EmbeddedHot(Struct, frozen=True):
-    """The hot tier of one process; each of the two is to be closed."""
+    """The hot tier of one process; each of the two is to be closed, and so is every feed."""
 
     store: SqliteHotStore
     registry: SqliteRegistry
+    database: Database
+
+    def open_feed(self, *, shard: str, clock: Clock) -> SqliteChangeFeed:
+        """The change feed of these orders."""
+        return SqliteChangeFeed(self.database, clock=clock, shard=shard)
 
     def close(self) -> None:
         """Close both."""
@@ -42,4 +48,4 @@ def open_embedded_hot(path: Path | None, *, groups: int, clock: Clock) -> Embedd
     except BaseException:
         database.close()
         raise
-    return EmbeddedHot(SqliteHotStore(database), SqliteRegistry(database, clock))
+    return EmbeddedHot(SqliteHotStore(database), SqliteRegistry(database, clock), database)

@@ -8,25 +8,29 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from orderctl.contracts import named_queries
-from orderctl.errors import TierRejected
-from orderctl.order import Change, Order, Status, Transition, decide
+from orderctl.order import Change, Order, Transition, decide
 from orderctl.stores.base import (
     Changed,
     ChangeOutcome,
     Created,
     CreateOutcome,
+    Cursor,
     Draft,
+    Moved,
     Ref,
     ReferenceReused,
+    Removal,
     Replayed,
     do_nothing,
 )
 from orderctl.stores.sqlite.database import Database
-from orderctl.stores.sqlite.driver import Row, Transaction
+from orderctl.stores.sqlite.driver import Transaction
+from orderctl.stores.sqlite.rows import id_bytes, id_text, order_of, row_of
 
 QUERIES = "sqlite/hot_queries.sql"
 
 _RefKey = tuple[str, str]
+_START = Cursor(-1, "")
 
 
 class SqliteHotStore:
@@ -52,7 +56,9 @@ class SqliteHotStore:
             return []
         with self._database.transaction(before_commit=before_commit) as transaction:
             for draft in drafts:
-                transaction.rows(self._sql["claim_reference"], {**_row_of(draft.order), "digest": draft.digest})
+                transaction.rows(self._sql["claim_reference"], {**row_of(draft.order), "digest": draft.digest})
+            if transaction.wrote:
+                self._begin_changes(transaction, max(draft.order.updated_at for draft in drafts))
             owners = {key: self._owner(transaction, key) for key in dict.fromkeys(map(_ref_key, drafts))}
             outcomes = [self._settle(transaction, draft, owners) for draft in drafts]
         self._count(transaction)
@@ -83,7 +89,32 @@ class SqliteHotStore:
         query = self._sql["order_id_of_reference"]
         with self._database.snapshot() as snapshot:
             rows = [snapshot.row(query, msgspec.structs.asdict(ref)) for ref in refs]
-        return [None if row is None else _id_text(row[0]) for row in rows]
+        return [None if row is None else id_text(row[0]) for row in rows]
+
+    def finals(self, groups: frozenset[int] | None, *, after: Cursor | None, limit: int) -> list[Order]:
+        after = after or _START
+        parameters = {"updated_at": after.updated_at, "order_id": id_bytes(after.order_id), "count": max(limit, 0)}
+        query = self._sql["finals"]
+        if groups is not None:
+            query = self._sql["finals_of_groups"]
+            parameters["groups"] = msgspec.json.encode(sorted(groups)).decode()
+        with self._database.snapshot() as snapshot:
+            return [order_of(row) for row in snapshot.rows(query, parameters)]
+
+    def remove(self, removals: Sequence[Removal], *, now_us: int) -> list[bool]:
+        if not removals:
+            return []
+        with self._database.transaction() as transaction:
+            outcomes = [self._remove(transaction, removal, now_us) for removal in removals]
+        self._count(transaction)
+        return outcomes
+
+    def purge_references(self, *, moved_before_us: int, limit: int) -> int:
+        parameters = {"moved_before_us": moved_before_us, "count": max(limit, 0)}
+        with self._database.transaction() as transaction:
+            purged = len(transaction.rows(self._sql["purge_references"], parameters))
+        self._count(transaction)
+        return purged
 
     def close(self) -> None:
         with self._guard:
@@ -95,17 +126,15 @@ class SqliteHotStore:
         """One draft's outcome, its reference being claimed by somebody; updates `owners` for the drafts after it."""
         key = _ref_key(draft)
         owner = owners[key]
-        if owner.order is None and owner.order_id == draft.order.order_id:
-            row = transaction.row(self._sql["insert_order"], _row_of(draft.order))
+        if owner.is_new and owner.order_id == draft.order.order_id:
+            row = transaction.row(self._sql["insert_order"], row_of(draft.order))
             assert row is not None
             order = msgspec.structs.replace(draft.order, version=row[0])
-            owners[key] = _Owner(order.order_id, draft.digest, order)
+            owners[key] = _Owner(order.order_id, draft.digest, has_moved=False, order=order)
             return Created(order)
         if owner.digest != draft.digest:
             return ReferenceReused(owner.order_id)
-        if owner.order is None:
-            raise TierRejected(self._database.tier, f"a reference stands for order {owner.order_id}, which is not here")
-        return Replayed(owner.order)
+        return Moved(owner.order_id) if owner.order is None else Replayed(owner.order)
 
     def _decide(
         self, transaction: Transaction, change: Change, orders: dict[str, Order | None], now_us: int
@@ -116,11 +145,30 @@ class SqliteHotStore:
         if not isinstance(decision, Transition):
             return decision
         assert order is not None
-        parameters = msgspec.structs.asdict(decision) | {"order_id": _id_bytes(change.order_id)}
+        if not transaction.wrote:
+            self._begin_changes(transaction, now_us)
+        parameters = msgspec.structs.asdict(decision) | {"order_id": id_bytes(change.order_id)}
         row = transaction.row(self._sql["change_order"], parameters)
         assert row is not None
         orders[change.order_id] = changed = decision.of(order, row[0])
         return Changed(changed)
+
+    def _remove(self, transaction: Transaction, removal: Removal, now_us: int) -> bool:
+        key = {"order_id": id_bytes(removal.order_id)}
+        reference = transaction.row(self._sql["reference_of_removable"], {**key, "version": removal.version})
+        if reference is None:
+            return False
+        if not transaction.wrote:
+            self._begin_changes(transaction, now_us)
+        transaction.rows(self._sql["remove_order"], key)
+        merchant_id, merchant_ref = reference
+        parameters = {**key, "merchant_id": merchant_id, "merchant_ref": merchant_ref, "now_us": now_us}
+        transaction.rows(self._sql["mark_moved"], parameters)
+        return True
+
+    def _begin_changes(self, transaction: Transaction, now_us: int) -> None:
+        """To be called once in a transaction, before it writes its first order and not if it writes none."""
+        transaction.rows(self._sql["begin_changes"], {"now_us": now_us})
 
     def _owner(self, transaction: Transaction, key: _RefKey) -> _Owner:
         merchant_id, merchant_ref = key
@@ -128,11 +176,12 @@ class SqliteHotStore:
             self._sql["owner_of_reference"], {"merchant_id": merchant_id, "merchant_ref": merchant_ref}
         )
         assert row is not None
-        return _Owner(_id_text(row[0]), row[1], None if row[2] is None else _order_of(row[2:]))
+        order_id, digest, has_moved, *order = row
+        return _Owner(id_text(order_id), digest, bool(has_moved), None if order[0] is None else order_of(tuple(order)))
 
     def _order(self, transaction: Transaction, order_id: str) -> Order | None:
-        row = transaction.row(self._sql["order_by_id"], {"order_id": _id_bytes(order_id)})
-        return None if row is None else _order_of(row)
+        row = transaction.row(self._sql["order_by_id"], {"order_id": id_bytes(order_id)})
+        return None if row is None else order_of(row)
 
     def _count(self, transaction: Transaction) -> None:
         if transaction.wrote:
@@ -141,32 +190,18 @@ class SqliteHotStore:
 
 
 class _Owner(msgspec.Struct, frozen=True):
-    """Whom a reference stands for; `order` is None while its row is not written."""
+    """Whom a reference stands for; `order` is None while its row is not written, and when it has moved."""
 
     order_id: str
     digest: bytes
+    has_moved: bool
     order: Order | None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the reference was claimed in this transaction, and its row is still to be written."""
+        return self.order is None and not self.has_moved
 
 
 def _ref_key(draft: Draft) -> _RefKey:
     return draft.order.merchant_id, draft.order.merchant_ref
-
-
-def _id_bytes(order_id: str) -> bytes:
-    return bytes.fromhex(order_id.replace("-", ""))
-
-
-def _id_text(order_id: bytes) -> str:
-    digits = order_id.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-def _row_of(order: Order) -> dict[str, object]:
-    return msgspec.structs.asdict(order) | {"order_id": _id_bytes(order.order_id)}
-
-
-def _order_of(row: Row) -> Order:
-    order_id, merchant_id, merchant_ref, amount, currency, method, metadata, status, *rest = row
-    return Order(
-        _id_text(order_id), merchant_id, merchant_ref, amount, currency, method, metadata, Status(status), *rest
-    )

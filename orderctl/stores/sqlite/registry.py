@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from orderctl.clock import Clock
+from orderctl.clock import US_PER_S, Clock
 from orderctl.contracts import named_queries
 from orderctl.errors import ConfigError
 from orderctl.ids import is_valid_group_count
 from orderctl.order import Role
-from orderctl.stores.base import ApiKey, Deployment, Heartbeat
+from orderctl.stores.base import SILENCE_MAX_S, ApiKey, Deployment, Heartbeat
 from orderctl.stores.sqlite.database import Database
 from orderctl.stores.sqlite.driver import Row
 from orderctl.stores.sqlite.hot import QUERIES
@@ -57,6 +57,7 @@ class SqliteRegistry:
         with self._database.transaction() as transaction:
             for heartbeat in heartbeats:
                 transaction.rows(self._sql["beat"], msgspec.structs.asdict(heartbeat) | {"beat_at": now_us})
+            transaction.rows(self._sql["forget_silent"], {"before_us": now_us - SILENCE_MAX_S * US_PER_S})
 
     def retire(self, instances: Sequence[str]) -> None:
         if not instances:

@@ -39,6 +39,8 @@ class Schema(Struct, frozen=True):
 
 HOT: Final = Schema("hot", "sqlite/hot", int.from_bytes(b"ordH"))
 CACHE: Final = Schema("cache", "sqlite/cache", int.from_bytes(b"ordC"))
+LOG: Final = Schema("log", "sqlite/log", int.from_bytes(b"ordL"))
+ARCHIVE: Final = Schema("archive", "sqlite/archive", int.from_bytes(b"ordA"))
 
 
 def schema_version(connection: sqlite3.Connection) -> int:

@@ -1,0 +1,101 @@
+"""`inspect`: one order in every tier, side by side, and what that means."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from msgspec import Struct
+
+from orderctl.admin.tier_views import InTiers, in_tiers
+from orderctl.admin.verdict import Cached, Finding, Look, judge
+from orderctl.body import rfc3339
+from orderctl.clock import Clock
+from orderctl.ids import created_ms, group_of
+from orderctl.order import Order
+from orderctl.services.last_event import SEARCH_MAX, LastEvent, last_event
+from orderctl.services.side_by_side import Question
+from orderctl.stores.base import CacheStore
+from orderctl.stores.tiers import Tiers
+
+T = TypeVar("T")
+
+TIER_LIMIT_S = 5.0
+"""How long a tier may take to answer; they are asked at once."""
+ARCHIVER_ALLOWANCE_S = 5.0
+"""How long, on top of the settling, the archiver may take from an order's final change to the removal of its row."""
+LOOKS = 3
+PAUSE_S = 0.5
+
+
+class InspectSettings(Struct, frozen=True):
+    """What the deployment's configuration says, and the bounds of a look."""
+
+    groups: int
+    settle_s: float = 0.0
+    tier_limit_s: float = TIER_LIMIT_S
+    search_max: int = SEARCH_MAX
+
+
+class Inspection(Struct, frozen=True):
+    """What is shown. `created_at` is the order's own, or, of one that only its id is known of, the id's."""
+
+    order_id: str
+    group: int
+    created_at: str
+    tiers: InTiers
+    consistent: bool
+    verdict: str
+
+
+def inspect(tiers: Tiers, clock: Clock, order_id: str, settings: InspectSettings) -> tuple[Inspection, Finding]:
+    """Look at an order (by its canonical id) in every tier, and judge. A tier that fails is part of what is found.
+
+    The tiers tell of slightly different moments, so an order that moves may be seen in neither place or at two versions. That
+    they differ, or that none has it, therefore counts only if it is still so when it is looked at again, over a second.
+    """
+    never = threading.Event()
+    for attempt in range(LOOKS):
+        if attempt:
+            clock.wait(never, PAUSE_S)
+        seen = look(tiers, order_id, settings)
+        needs_s = settings.settle_s + ARCHIVER_ALLOWANCE_S
+        judgement = judge(seen, now_us=clock.now_us(), archiver_needs_s=needs_s)
+        if judgement.finding in {Finding.CONSISTENT, Finding.UNKNOWN}:
+            break
+    inspection = Inspection(
+        order_id=order_id,
+        group=group_of(order_id, settings.groups),
+        created_at=rfc3339(_created_us(order_id, seen)),
+        tiers=in_tiers(seen),
+        consistent=judgement.finding in {Finding.CONSISTENT, Finding.NOWHERE},
+        verdict=judgement.verdict,
+    )
+    return inspection, judgement.finding
+
+
+def look(tiers: Tiers, order_id: str, settings: InspectSettings) -> Look:
+    """Ask every tier at once. It takes as long as the slowest, and `tier_limit_s` at most."""
+
+    def ask(tier: str, call: Callable[[], T]) -> Question[T]:
+        return Question(tier, call, within_s=settings.tier_limit_s)
+
+    cache = ask("cache", lambda: _cached(tiers.cache, order_id))
+    hot = ask("hot", lambda: tiers.hot.load([order_id])[0])
+    archive = ask("archive", lambda: tiers.archive.load([order_id])[0])
+    log = ask("log", lambda: last_event(tiers.log, order_id, groups=settings.groups, search_max=settings.search_max))
+    return Look(cache.answer(), hot.answer(), archive.answer(), log.answer())
+
+
+def _cached(cache: CacheStore, order_id: str) -> Cached | None:
+    entry = cache.get([order_id])[0]
+    return None if entry is None else Cached(entry, cache.ttl_ms([order_id])[0])
+
+
+def _created_us(order_id: str, seen: Look) -> int:
+    event = seen.log.event if isinstance(seen.log, LastEvent) else None
+    for order in (seen.hot, seen.archive, event.order if event is not None else None):
+        if isinstance(order, Order):
+            return order.created_at
+    return created_ms(order_id) * 1000

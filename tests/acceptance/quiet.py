@@ -1,0 +1,125 @@
+"""When things are quiet: every tier of a data directory held against every other, and against what was acknowledged."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orderctl import event
+from orderctl.clock import SystemClock
+from orderctl.config import Config
+from orderctl.event import Op
+from orderctl.order import Order
+from orderctl.services.consumer import lag_events
+from orderctl.stores.log import CHANGES, PARKED, Message, Place
+from orderctl.stores.record import Kind, record_of
+from orderctl.stores.tiers import Tiers, open_tiers
+from tests.acceptance.ledger import FINALS, Line
+from tests.acceptance.server import until
+
+BATCH = 500
+
+
+@contextmanager
+def opened(data_dir: Path) -> Iterator[Tiers]:
+    """The tiers of a data directory, beside whoever else has them open."""
+    tiers = open_tiers(Config(), data_dir, SystemClock())
+    try:
+        yield tiers
+    finally:
+        tiers.close()
+
+
+@dataclass
+class History:
+    """What the log holds of each order: the versions in the order of their first occurrence, and how many came again."""
+
+    firsts: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    events: int = 0
+    duplicates: int = 0
+    removed: set[str] = field(default_factory=set)
+    cached: int = 0
+    """Records that the cache still had, each equal to its source."""
+
+    def add(self, message: Message) -> None:
+        """One event more."""
+        change = event.decode(message.value)
+        order = change.order
+        self.events += 1
+        if change.op is Op.DELETE:
+            self.duplicates += order.order_id in self.removed
+            self.removed.add(order.order_id)
+        elif order.version in self.firsts[order.order_id]:
+            self.duplicates += 1
+        else:
+            self.firsts[order.order_id].append(order.version)
+
+
+def messages_of(tiers: Tiers, topic: str) -> Iterator[Message]:
+    """Everything in a topic, a partition after another."""
+    for partition, (first, end) in enumerate(tiers.log.ends(topic)):
+        offset = first
+        while offset < end:
+            batch = tiers.log.read(Place(topic, partition), offset, BATCH)
+            yield from batch
+            offset = batch[-1].offset + 1
+
+
+def wait_until_quiet(tiers: Tiers, *, seconds: float) -> None:
+    """Nothing final is left in the hot store, and nothing unread in the log."""
+
+    def is_quiet() -> bool:
+        return not tiers.hot.finals(None, after=None, limit=1) and all(
+            lag_events(tiers.log, group, CHANGES) == 0 for group in ("cache-sync", "archiver")
+        )
+
+    until(is_quiet, seconds=seconds, what="quiet")
+    # What was removed last is still on its way through the log.
+    until(lambda: all(_is_removed(tiers)), seconds=seconds, what="the feed is empty")
+    until(is_quiet, seconds=seconds, what="quiet again")
+
+
+def _is_removed(tiers: Tiers) -> Iterator[bool]:
+    for feed in tiers.feeds:
+        reader = feed.open(None)
+        try:
+            yield not reader.read(1, 0)
+        finally:
+            reader.close()
+
+
+def check_tiers(tiers: Tiers, lines: list[Line]) -> History:
+    """Every tier against every other, for the orders that their clients know; returns what the log holds."""
+    known = {line.order_id: line for line in lines if line.order_id is not None}
+    history = History()
+    for message in messages_of(tiers, CHANGES):
+        history.add(message)
+    assert not list(messages_of(tiers, PARKED))
+    assert known.keys() <= history.firsts.keys(), "a created order never reached the log"
+    order_ids = list(history.firsts)
+    for start in range(0, len(order_ids), BATCH):
+        batch = order_ids[start : start + BATCH]
+        columns = (tiers.hot.load(batch), tiers.archive.load(batch), tiers.cache.get(batch))
+        for order_id, hot, archived, entry in zip(batch, *columns, strict=True):
+            source = _source(order_id, hot, archived)
+            if line := known.get(order_id):
+                newest = max(line.acknowledged)
+                assert source.version >= newest, f"{line.ref}: {source.version} is older than what was acknowledged"
+            assert history.firsts[order_id] == list(range(1, source.version + 1)), order_id
+            assert (order_id in history.removed) is (archived is not None)
+            if entry is not None and entry.kind is Kind.RECORD:
+                history.cached += 1
+                assert (entry.version, entry.body) == (source.version, record_of(source).body), order_id
+    return history
+
+
+def _source(order_id: str, hot: Order | None, archived: Order | None) -> Order:
+    """The order from the one database that is to have it."""
+    assert (hot is None) is not (archived is None), f"{order_id}: in hot {hot}, in the archive {archived}"
+    source = hot or archived
+    assert source is not None
+    assert (source.status in FINALS) is (archived is not None)
+    return source

@@ -1,0 +1,73 @@
+"""SIGKILL of everything, and of each daemon by itself, under load: afterwards every tier agrees with every other."""
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.fleet import DAEMONS, Fleet
+from tests.acceptance.ledger import Ledger
+from tests.acceptance.quiet import check_tiers, opened, wait_until_quiet
+from tests.acceptance.server import TICK, Server
+
+KILLS_OF_ALL = 30
+KILLS_OF_EACH = 10
+CONVERGE_S = 60.0
+
+Record = Callable[[str, object], None]
+
+
+def hold_to_account(data_dir: Path, ledger: Ledger, api: Server | Fleet, record_property: Record) -> None:
+    """Wait until it is quiet, then hold every tier against every other and against the ledger, and write the counts down."""
+    began_s = time.monotonic()
+    with opened(data_dir) as tiers:
+        wait_until_quiet(tiers, seconds=CONVERGE_S)
+        converged_s = time.monotonic() - began_s
+        orders = ledger.check(api)
+        history = check_tiers(tiers, ledger.lines)
+    record_property("operations", ledger.operations)
+    record_property("unknown outcomes", ledger.unknown)
+    record_property("orders", orders)
+    record_property("events", history.events)
+    record_property("duplicate events", history.duplicates)
+    record_property("cached records", history.cached)
+    record_property("seconds to converge", round(converged_s, 2))
+    assert min(len(history.removed), history.cached) > KILLS_OF_ALL
+
+
+@pytest.mark.timeout(400)
+def test_all_daemons_killed_at_once(tmp_path: Path, record_property: Record) -> None:
+    """Thirty times the whole process, at random moments."""
+    rng = random.Random(30)
+    with Server(tmp_path / "data") as server:
+        with Ledger(server, clients=4, seed=30) as ledger:
+            for _ in range(KILLS_OF_ALL):
+                TICK.wait(rng.uniform(0.0, 0.7))
+                server.kill()
+                server.start()
+            TICK.wait(0.3)
+        hold_to_account(tmp_path / "data", ledger, server, record_property)
+        assert server.stop() == 0
+
+
+@pytest.mark.timeout(400)
+def test_each_daemon_killed_by_itself(tmp_path: Path, record_property: Record) -> None:
+    """Ten times each, in random order, every daemon a process of its own; the next kill does not wait for repair."""
+    rng = random.Random(10)
+    victims = [name for name in DAEMONS for _ in range(KILLS_OF_EACH)]
+    rng.shuffle(victims)
+    with Fleet(tmp_path / "data") as fleet:
+        with Ledger(fleet, clients=3, seed=10) as ledger:
+            for name in victims:
+                TICK.wait(rng.uniform(0.1, 0.5))
+                victim = fleet.servers[name]
+                victim.wait_ready()
+                victim.kill()
+                victim.spawn()
+            for server in fleet.servers.values():
+                server.wait_ready()
+            TICK.wait(0.3)
+        hold_to_account(tmp_path / "data", ledger, fleet, record_property)
+        assert fleet.stop() == {0}
