@@ -14,7 +14,8 @@ from orderctl.config import Config
 from orderctl.event import Op
 from orderctl.order import Order
 from orderctl.services.consumer import lag_events
-from orderctl.stores.log import CHANGES, PARKED, Message, Place
+from orderctl.services.pump import last_checkpoint
+from orderctl.stores.log import CHANGES, CHECKPOINTS, PARKED, Message, Place
 from orderctl.stores.record import Kind, record_of
 from orderctl.stores.tiers import Tiers, open_tiers
 from tests.acceptance.ledger import FINALS, Line
@@ -78,13 +79,15 @@ def wait_until_quiet(tiers: Tiers, *, seconds: float) -> None:
 
     until(is_quiet, seconds=seconds, what="quiet")
     # What was removed last is still on its way through the log.
-    until(lambda: all(_is_removed(tiers)), seconds=seconds, what="the feed is empty")
+    until(lambda: all(_is_published(tiers)), seconds=seconds, what="the feed is published")
     until(is_quiet, seconds=seconds, what="quiet again")
 
 
-def _is_removed(tiers: Tiers) -> Iterator[bool]:
-    for feed in tiers.feeds:
-        reader = feed.open(None)
+def _is_published(tiers: Tiers) -> Iterator[bool]:
+    """Of each shard: whether nothing is behind its checkpoint."""
+    for partition, feed in enumerate(tiers.feeds):
+        checkpoint = last_checkpoint(tiers.log, Place(CHECKPOINTS, partition))
+        reader = feed.open(checkpoint.position if checkpoint else None)
         try:
             yield not reader.read(1, 0)
         finally:

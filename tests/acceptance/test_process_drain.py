@@ -15,7 +15,7 @@ import pytest
 from tests.acceptance.server import STOP_S, Server, call, until
 
 NEW_ORDER = {"merchant_ref": "r-1", "amount": 1, "currency": "EUR", "payment_method": "card"}
-WORKERS = [[], ["--workers", "2"]]
+WORKERS = [[], ["command", "query", "--workers", "2"]]
 
 
 class HalfRequest:

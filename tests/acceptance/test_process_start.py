@@ -12,6 +12,7 @@ import pytest
 
 from orderctl.clock import SystemClock
 from orderctl.config import Config
+from orderctl.daemons.manifest import names
 from orderctl.daemons.sockets import listen
 from orderctl.stores.tiers import open_tiers
 from tests.acceptance.server import STOP_S, Server, until
@@ -62,12 +63,12 @@ def test_a_clean_end_leaves_no_heartbeat(tmp_path: Path) -> None:
     """While it runs, the registry knows it and where its servers are, from the moment it is ready."""
     with Server(tmp_path / "data") as server, closing(open_tiers(Config(), tmp_path / "data", SystemClock())) as tiers:
         beats = {beat.daemon: (beat.state, beat.address) for beat in tiers.registry.heartbeats()}
-        assert beats == {name: ("running", server.ready[name]) for name in ("command", "query")}
+        assert beats == {name: ("running", server.ready.get(name)) for name in names()}
         assert server.stop() == 0
         assert tiers.registry.heartbeats() == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["--workers", "2"]], ids=["one", "workers"])
+@pytest.mark.parametrize("arguments", [[], ["command", "query", "--workers", "2"]], ids=["one", "workers"])
 def test_systemd_hears_ready_the_watchdog_and_stopping(tmp_path: Path, arguments: list[str]) -> None:
     """Over a socket like systemd's, and from the main process alone."""
     path = tmp_path / "notify"

@@ -44,7 +44,9 @@ def metric(server: Server, sample: str) -> float | None:
 def server(tmp_path: Path) -> Iterator[Server]:
     """Both API servers, two workers; their temporary files are in `tmp_path`."""
     (tmp_path / "tmp").mkdir()
-    with Server(tmp_path / "data", "--workers", "2", settings={"TMPDIR": str(tmp_path / "tmp")}) as started:
+    with Server(
+        tmp_path / "data", "command", "query", "--workers", "2", settings={"TMPDIR": str(tmp_path / "tmp")}
+    ) as started:
         yield started
 
 
