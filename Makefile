@@ -22,8 +22,8 @@ check: $(DEVELOPING)  ## lint, types, and the shape of the tree
 fmt: $(DEVELOPING)  ## format
 	$(BIN)/ruff check --fix && $(BIN)/ruff format
 
-servers:  ## the system's programs that tests call (Debian, Ubuntu)
-	@command -v systemd-analyze >/dev/null || scripts/install-servers
+servers:  ## the programs that tests and `orderctl stack` call (Debian, Ubuntu)
+	@scripts/install-servers
 
 wheel: $(DEVELOPING)  ## build the wheel and the sdist into dist/
 	$(BIN)/python -m build

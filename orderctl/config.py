@@ -1,30 +1,34 @@
 """The configuration, parsed once into frozen typed sections: file < environment (`ORDERCTL_SECTION__KEY`) < flags.
 
 A key that nobody knows is an error that names the nearest known one, wherever it stands. A secret has a `…_file` twin and is
-shown as `***`; no section holds one yet.
+shown as `***`.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
-import re
 import tomllib
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import msgspec
 from msgspec import Struct
 
+from orderctl.config_keys import (
+    converted,
+    from_text,
+    keys_of,
+    nearest,
+    require_key,
+    require_one_of_twins,
+    twin_of,
+)
 from orderctl.duration import Duration
 from orderctl.errors import ConfigError
-from orderctl.ids import is_valid_group_count
-from orderctl.sections import YEAR_S, Config, LogSection
+from orderctl.sections import Config, LogSection
 
-__all__ = ["Config", "Duration", "LogSection", "as_values", "data_dir", "find_file", "load"]
+__all__ = ["Config", "Duration", "LogSection", "as_values", "data_dir", "find_file", "is_embedded", "load"]
 
 FILE_DEFAULT = Path("orderctl.toml")
 FILE_BYTES_MAX = 1 << 20
@@ -58,10 +62,15 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Config:
 
     """
     values = _from_file(file) if file is not None else {}
-    for name, text in sorted(environ.items()):
-        if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_SETTINGS:
-            section, key = _place(name)
-            values.setdefault(section, {})[key] = _value(name, section, key, _number_or_text(text))
+    settings = sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_SETTINGS)
+    said = {_place(name): name for name in settings}
+    for (section, key), name in said.items():
+        keys, wanted = values.setdefault(section, {}), key_types(section)[key]
+        if (section, twin_of(key)) not in said:
+            keys.pop(twin_of(key), None)  # the file's; two in the environment contradict each other
+        keys[key] = converted(name, f"[{section}] {key}", wanted, from_text(wanted, environ[name]))
+    for section, keys in values.items():
+        require_one_of_twins(str(file or "the environment"), f"[{section}]", keys)
     sections: dict[str, Any] = {section: section_types()[section](**keys) for section, keys in values.items()}
     return Config(**sections)
 
@@ -71,47 +80,48 @@ def as_values(config: Config) -> Values:
     return cast("Values", msgspec.to_builtins(config, enc_hook=str))
 
 
+def is_embedded(config: Config) -> bool:
+    """Whether all tiers are embedded, because the configuration names no server.
+
+    Raises:
+        ConfigError: it names some tiers' servers and not the others': there is no such mixture.
+
+    """
+    named = {
+        "[[mysql.shards]]": config.mysql.shards,
+        "[redis] nodes": config.redis.nodes,
+        "[kafka] brokers": config.kafka.brokers,
+        "[cassandra] hosts": config.cassandra.hosts,
+    }
+    missing = [name for name, servers in named.items() if not servers]
+    if missing and len(missing) < len(named):
+        raise ConfigError(
+            f"the configuration has no {', '.join(missing)}",
+            hint="a deployment has all four tiers' servers, or none and is embedded",
+        )
+    return bool(missing)
+
+
 def section_types() -> dict[str, type[Struct]]:
     """Each section's name and type, in the order of the file."""
     return get_type_hints(Config)
 
 
-@cache
 def key_types(section: str) -> dict[str, Any]:
     """Each key of a section and its type, its meaning in the annotation."""
-    return get_type_hints(section_types()[section], include_extras=True)
-
-
-def describe(wanted: Any) -> tuple[str, str]:
-    """What a key means, and what its value may be, in words."""
-    annotated, meta = get_args(wanted)
-    extra = meta.extra or {}
-    if "max_s" in extra:
-        above = " above 0" if extra["above_zero"] else ""
-        limit = f", at most {Duration(extra['max_s'])}" if extra["max_s"] < YEAR_S else ""
-        return meta.description, f"a duration{above} such as 500ms, 2s, 15m or 1h{limit}"
-    if "bind" in extra:
-        return meta.description, "HOST:PORT with a port from 0 to 65535"
-    if "power_of_two" in extra:
-        return meta.description, f"a power of two from {meta.ge} to {meta.le}"
-    if annotated is int:
-        return meta.description, f"an integer from {meta.ge} to {meta.le}"
-    if choices := [choice for choice in get_args(annotated) if isinstance(choice, str)]:
-        return meta.description, f"one of {', '.join(choices)}"
-    limit = f" of at most {meta.max_length} visible ASCII characters" if meta.max_length else ""
-    return meta.description, f"text{limit}"
+    return keys_of(section_types()[section])
 
 
 def _from_file(file: Path) -> Values:
     values: Values = {}
     for section, keys in _read(file).items():
-        _known(str(file), section)
+        _require_section(str(file), section)
         if not isinstance(keys, dict):
             raise ConfigError(f"{file}: [{section}] is a section, not a value: write its keys below a line [{section}]")
         values[section] = {}
         for key, value in keys.items():
-            _known(str(file), section, key)
-            values[section][key] = _value(str(file), section, key, value)
+            require_key(str(file), f"[{section}]", key, key_types(section))
+            values[section][key] = converted(str(file), f"[{section}] {key}", key_types(section)[key], value)
     return values
 
 
@@ -137,62 +147,13 @@ def _place(variable: str) -> tuple[str, str]:
     """The section and key that an environment variable names."""
     section, separator, key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
     if not separator:
-        nearest = _nearest(variable, sorted(NOT_SETTINGS))
-        raise ConfigError(f"{variable} in the environment is no setting: expected ORDERCTL_SECTION__KEY{nearest}")
-    _known(variable, section, key)
+        close = nearest(variable, sorted(NOT_SETTINGS))
+        raise ConfigError(f"{variable} in the environment is no setting: expected ORDERCTL_SECTION__KEY{close}")
+    _require_section(variable, section)
+    require_key(variable, f"[{section}]", key, key_types(section))
     return section, key
 
 
-def _known(where: str, section: str, key: str | None = None) -> None:
-    sections = list(section_types())
-    if section not in sections:
-        raise ConfigError(f"{where}: there is no section [{section}]{_nearest(section, sections)}")
-    if key is not None and key not in (keys := list(key_types(section))):
-        raise ConfigError(f"{where}: there is no key `{key}` in [{section}]{_nearest(key, keys)}")
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; there is {', '.join(known)}"
-
-
-def _value(where: str, section: str, key: str, value: Any) -> Any:
-    """`value` as the key's type.
-
-    Raises:
-        ConfigError: it cannot be that; the message says what is expected.
-
-    """
-    wanted = key_types(section)[key]
-    try:
-        converted = msgspec.convert(value, wanted, dec_hook=_decode_duration)
-        if _keeps_rules(converted, get_args(wanted)[1].extra or {}):
-            return converted
-    except msgspec.ValidationError:
-        pass
-    got = json.dumps(value, default=str, ensure_ascii=False)
-    shown = got if len(got) <= 60 else got[:57] + "…"
-    raise ConfigError(f"{where}: [{section}] {key}: expected {describe(wanted)[1]}, got {shown}")
-
-
-def _keeps_rules(value: Any, rules: dict[str, Any]) -> bool:
-    """Whether `value` keeps the rules that a type's constraints cannot say."""
-    if "max_s" in rules:
-        return 0.0 <= value <= rules["max_s"] and not (rules["above_zero"] and value == 0)
-    if "bind" in rules:
-        match = re.fullmatch(r"(?:[^\s:]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", value)
-        return match is not None and int(match[1]) <= 65_535
-    if "power_of_two" in rules:
-        return is_valid_group_count(value)
-    return "not_empty" not in rules or value != ""
-
-
-def _number_or_text(text: str) -> int | str:
-    """An environment variable's text, as the number that a file would hold where it is one."""
-    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
-
-
-def _decode_duration(wanted: type, value: object) -> object:
-    if wanted is Duration and isinstance(value, str):
-        return Duration.parse(value)
-    raise ValueError("not a duration")
+def _require_section(where: str, section: str) -> None:
+    if section not in (sections := section_types()):
+        raise ConfigError(f"{where}: there is no section [{section}]{nearest(section, sections)}")

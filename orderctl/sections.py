@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from orderctl.duration import Duration
+from orderctl.secret import Secret
 
 YEAR_S = 366 * 86_400.0
 
@@ -20,7 +21,20 @@ def _duration(meaning: str, *, above_zero: bool = False, max_s: float = YEAR_S) 
 
 
 def _bind(meaning: str) -> Meta:
-    return Meta(description=f"{meaning}; port 0 takes a free one", extra={"bind": True})
+    expected = "HOST:PORT with a port from 0 to 65535"
+    return Meta(description=f"{meaning}; port 0 takes a free one", extra={"bind": True, "expected": expected})
+
+
+def _text(meaning: str) -> Meta:
+    return Meta(description=meaning, extra={"not_empty": True})
+
+
+def _spelt(meaning: str, pattern: str, expected: str) -> Meta:
+    return Meta(description=meaning, extra={"pattern": pattern, "expected": expected})
+
+
+def _texts(meaning: str, *, binds: bool = False) -> Meta:
+    return Meta(description=meaning, extra={"items": "HOST:PORT" if binds else "HOST"})
 
 
 class LogSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -141,9 +155,68 @@ class AuditSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """The record of what operators did."""
 
     path: Annotated[
-        str | None,
-        _key("Where audit lines are appended; without it audit.jsonl in the data directory", extra={"not_empty": True}),
+        str | None, _text("Where audit lines are appended; without it audit.jsonl in the data directory")
     ] = None
+
+
+class ShardSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One shard of the hot store, MySQL or MariaDB. The order of shards is part of the deployment: append, never sort."""
+
+    name: Annotated[str, _spelt("What events and commands call it", r"[a-z][a-z0-9_-]{0,31}", "a name such as main")]
+    host: Annotated[str, _text("Where its primary runs")]
+    port: Annotated[int, _key("The primary's port", ge=1, le=65_535)] = 3306
+    user: Annotated[str, _text("Whom the daemons log in as")] = "orderctl"
+    password: Annotated[Secret | None, _text("The user's password")] = None
+    password_file: Annotated[str | None, _text("A file that holds it, instead")] = None
+    database: Annotated[str, _spelt("The schema", r"[A-Za-z][A-Za-z0-9_]{0,63}", "a name such as orderctl")] = (
+        "orderctl"
+    )
+    groups: Annotated[
+        str | None,
+        _spelt("The groups that it holds, where there are several", r"[0-9]{1,4}-[0-9]{1,4}", "a range such as 0-31"),
+    ] = None
+    tls_ca: Annotated[
+        str | None, _text("Who must have signed the server's certificate, which must name the host; without it no TLS")
+    ] = None
+    tls_cert: Annotated[str | None, _text("Our own certificate, where the server asks for one")] = None
+    tls_key: Annotated[str | None, _text("Its key")] = None
+
+
+class MysqlSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The hot store. Without shards, and the other tiers' servers, all is embedded in the data directory."""
+
+    shards: Annotated[
+        tuple[ShardSection, ...], Meta(description="Its shards, a table each", extra={"tables": ShardSection})
+    ] = ()
+
+
+class RedisSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The cache: a Redis Cluster."""
+
+    nodes: Annotated[tuple[str, ...], _texts("Some of its nodes; the others are found from them", binds=True)] = ()
+    username: Annotated[str | None, _text("Whom to log in as, where it is not the default user")] = None
+    password: Annotated[Secret | None, _text("The password")] = None
+    password_file: Annotated[str | None, _text("A file that holds it, instead")] = None
+
+
+class KafkaSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The log."""
+
+    brokers: Annotated[tuple[str, ...], _texts("Some of its brokers; the others are found from them", binds=True)] = ()
+    replication: Annotated[int, _key("Copies of each topic, when `migrate` makes it", ge=1, le=9)] = 3
+
+
+class CassandraSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The archive."""
+
+    hosts: Annotated[tuple[str, ...], _texts("Some of its nodes; the others are found from them")] = ()
+    port: Annotated[int, _key("The port of every node", ge=1, le=65_535)] = 9042
+    keyspace: Annotated[str, _spelt("The keyspace", r"[a-z][a-z0-9_]{0,47}", "a name such as orderctl")] = "orderctl"
+    datacenter: Annotated[str, _text("The data centre that is ours")] = "datacenter1"
+    replication: Annotated[int, _key("Copies in that data centre, when `migrate` makes the keyspace", ge=1, le=9)] = 3
+    user: Annotated[str | None, _text("Whom to log in as, where it asks")] = None
+    password: Annotated[Secret | None, _text("The password")] = None
+    password_file: Annotated[str | None, _text("A file that holds it, instead")] = None
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -159,3 +232,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     deployment: DeploymentSection = field(default_factory=DeploymentSection)
     archiver: ArchiverSection = field(default_factory=ArchiverSection)
     audit: AuditSection = field(default_factory=AuditSection)
+    mysql: MysqlSection = field(default_factory=MysqlSection)
+    redis: RedisSection = field(default_factory=RedisSection)
+    kafka: KafkaSection = field(default_factory=KafkaSection)
+    cassandra: CassandraSection = field(default_factory=CassandraSection)

@@ -23,7 +23,8 @@ LAYERS = {
     "web": {"domain", "stores", "services"},
     "daemons": {"domain", "stores", "services", "web"},
     "admin": {"domain", "stores", "services"},
-    "cli": {"domain", "stores", "services", "web", "daemons", "admin"},
+    "stack": {"domain"},
+    "cli": {"domain", "stores", "services", "web", "daemons", "admin", "stack"},
 }
 DRIVERS = {
     "sqlite3": "stores/sqlite",

@@ -7,9 +7,13 @@ import os
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from orderctl.config import Config, as_values, describe, key_types, section_types
+import msgspec
+from msgspec import Struct
+
+from orderctl.config import Config, as_values, key_types, section_types
+from orderctl.config_keys import describe, keys_of
 from orderctl.errors import UsageRefused
 
 _WIDTH = 78
@@ -54,7 +58,26 @@ def _section(name: str, defaults: dict[str, Any]) -> Iterator[str]:
         yield ""
         meaning, expected = describe(wanted)
         yield from _comment(f"{meaning}: {expected}.")
-        yield f"{key} = {json.dumps(defaults[key])}" if defaults[key] is not None else f'# {key} = "…"'
+        if table := (get_args(wanted)[1].extra or {}).get("tables"):
+            yield from _table(f"{name}.{key}", table)
+        elif defaults[key] in {None, ()}:
+            yield f"# {key} = " + ('"…"' if defaults[key] is None else '["…"]')
+        else:
+            yield f"{key} = {json.dumps(defaults[key])}"
+
+
+def _table(header: str, table: type[Struct]) -> Iterator[str]:
+    """A table that may be there several times, as a comment: by default there is none."""
+    yield "#"
+    yield f"# [[{header}]]"
+    for field, wanted in zip(msgspec.structs.fields(table), keys_of(table).values(), strict=True):
+        meaning, expected = describe(wanted)
+        yield from _comment(f"   {meaning}: {expected}.")
+        yield f"# {field.name} = {_example(field.default)}"
+
+
+def _example(default: object) -> str:
+    return '"…"' if default in {None, msgspec.NODEFAULT} else json.dumps(default)
 
 
 def _comment(text: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`migrate`: bring the embedded databases to the newest schema; the same look that a start takes says what is missing."""
+"""`migrate`: bring every tier to the newest schema, or say what is missing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from orderctl.clock import SystemClock
+from orderctl.config import Config
 from orderctl.stores.sqlite.datadir import DataDir
 
 
@@ -22,6 +24,27 @@ class Migrated(Struct, frozen=True):
 
     migrations: list[Migration]
     executed: bool
+
+
+class MigratedServers(Struct, frozen=True):
+    """What was missing in the tiers' servers, a line each, and whether it was made."""
+
+    missing: list[str]
+    executed: bool
+
+
+def migrate_real(config: Config, *, dry_run: bool) -> MigratedServers:
+    """Say what schemas, keyspace and topics lack, and unless `dry_run` make it.
+
+    Raises:
+        ConfigError: something is newer than this program, or was made for another deployment.
+        TierError: a tier cannot be reached, or refuses.
+
+    """
+    from orderctl.stores.servers import migrate_servers
+
+    missing = migrate_servers(config, SystemClock(), dry_run=dry_run)
+    return MigratedServers(missing, executed=bool(missing) and not dry_run)
 
 
 def migrate(data_dir: DataDir, apply: Callable[[], None], *, dry_run: bool) -> Migrated:

@@ -14,10 +14,9 @@ from orderctl.services.lag import Lag, archiver_lag, cdc_lag, follower_lag
 from orderctl.services.side_by_side import Question
 from orderctl.stores.base import Heartbeat, Registry
 from orderctl.stores.log import CHANGES
-from orderctl.stores.tiers import Tiers
+from orderctl.stores.tiers import EMBEDDED_KINDS, Tiers
 
-EMBEDDED = "sqlite"
-TIERS = ("hot", "cache", "log", "archive")
+FEED_WAIT_S = 0.25
 LIMIT_S = 5.0
 """How long everything that is asked at once may take together; it is asked twice."""
 
@@ -63,7 +62,7 @@ class Heard(Struct, frozen=True):
 
 
 def status(groups: Mapping[str, str | None], tiers: Tiers, clock: Clock, *, limit_s: float = LIMIT_S) -> Status:
-    """The daemons, and the embedded tiers, as they are now; `groups` has each daemon's name and its group in the log.
+    """The daemons and the tiers as they are now; `groups` has each daemon's name and its group in the log.
 
     Nothing is waited for longer than `limit_s`, twice: what has not answered by then counts as failed.
     """
@@ -76,6 +75,7 @@ def status(groups: Mapping[str, str | None], tiers: Tiers, clock: Clock, *, limi
             "archive": tiers.archive.ping,
         },
         clock,
+        kinds=tiers.kinds,
         limit_s=limit_s,
     )
     lags = _lags(groups, tiers, clock, limit_s)
@@ -85,7 +85,8 @@ def status(groups: Mapping[str, str | None], tiers: Tiers, clock: Clock, *, limi
 def nothing_started(daemons: Sequence[str]) -> Status:
     """The deployment before anything was started: there is nothing to ask."""
     return Status(
-        [DaemonStatus(name, "stopped") for name in daemons], [TierStatus(name, EMBEDDED, "down") for name in TIERS]
+        [DaemonStatus(name, "stopped") for name in daemons],
+        [TierStatus(name, kind, "down") for name, kind in EMBEDDED_KINDS.items()],
     )
 
 
@@ -97,7 +98,11 @@ def daemon_statuses(
 
 
 def tier_statuses(
-    pings: Mapping[str, Callable[[], object]], clock: Clock, *, limit_s: float = LIMIT_S
+    pings: Mapping[str, Callable[[], object]],
+    clock: Clock,
+    *,
+    kinds: Mapping[str, str] = EMBEDDED_KINDS,
+    limit_s: float = LIMIT_S,
 ) -> list[TierStatus]:
     """Whether each tier answers when all are asked at once."""
 
@@ -110,7 +115,7 @@ def tier_statuses(
         return latency_ms
 
     asked = {name: Question(name, timed(ping), within_s=limit_s) for name, ping in pings.items()}
-    return [_tier(name, question.answer()) for name, question in asked.items()]
+    return [_tier(name, kinds[name], question.answer()) for name, question in asked.items()]
 
 
 def _heard(registry: Registry) -> Heard:
@@ -119,8 +124,9 @@ def _heard(registry: Registry) -> Heard:
 
 def _lags(groups: Mapping[str, str | None], tiers: Tiers, clock: Clock, limit_s: float) -> dict[str, Lag]:
     """The lag of each daemon that follows something, as far as it can be told."""
+    is_embedded = tiers.kinds["hot"] == EMBEDDED_KINDS["hot"]
     followed: dict[str, Callable[[], Lag | None]] = {
-        "cdc": lambda: cdc_lag(tiers.feeds, tiers.log, clock),
+        "cdc": lambda: cdc_lag(tiers.feeds, tiers.log, clock, wait_s=0.0 if is_embedded else FEED_WAIT_S),
         "cache-sync": lambda: follower_lag(tiers.log, str(groups["cache-sync"]), CHANGES, clock),
         "archiver": lambda: archiver_lag(tiers.hot, clock),
     }
@@ -129,10 +135,10 @@ def _lags(groups: Mapping[str, str | None], tiers: Tiers, clock: Clock, limit_s:
     return {name: answer for name, answer in answers.items() if isinstance(answer, Lag)}
 
 
-def _tier(name: str, latency_ms: float | TierError) -> TierStatus:
+def _tier(name: str, kind: str, latency_ms: float | TierError) -> TierStatus:
     if isinstance(latency_ms, TierError):
-        return TierStatus(name, EMBEDDED, "down")
-    return TierStatus(name, EMBEDDED, "up", latency_ms)
+        return TierStatus(name, kind, "down")
+    return TierStatus(name, kind, "up", latency_ms)
 
 
 def _daemon(name: str, heard: Heard | TierError, lag: Lag | None) -> DaemonStatus:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
@@ -26,8 +27,19 @@ def show(invocation: Invocation) -> None:
 
     values = as_values(invocation.config)
     note(f"from {invocation.config_file or 'no file'}, the environment and the defaults")
-    rows = [(section, key, cell(value)) for section, keys in values.items() for key, value in keys.items()]
+    rows = [
+        row for section, keys in values.items() for key, value in keys.items() for row in _rows(section, key, value)
+    ]
     emit(values, invocation.output, table=columns(("section", "key", "value"), rows))
+
+
+def _rows(section: str, key: str, value: Any) -> Iterator[tuple[str, str, str]]:
+    """A setting's line; for tables, a line for each of their keys."""
+    if isinstance(value, tuple) and value and isinstance(value[0], dict):
+        for table in value:
+            yield from ((f"{section}.{key}", name, cell(item)) for name, item in table.items())
+    else:
+        yield section, key, cell(", ".join(value) if isinstance(value, tuple) else value)
 
 
 @command(

@@ -35,17 +35,19 @@ def opened_tiers(
 
     """
     from orderctl.clock import SystemClock
+    from orderctl.config import is_embedded
     from orderctl.stores.sqlite.datadir import DataDir
     from orderctl.stores.tiers import open_tiers
 
     config = invocation.config
-    if not make:
-        require_data_dir(invocation.data_dir)
-    states = DataDir(invocation.data_dir).check() if check or make else ()
-    if not make:
-        _require_newest(states)
-    if whole:
-        _require_all(states)
+    if is_embedded(config):
+        if not make:
+            require_data_dir(invocation.data_dir)
+        states = DataDir(invocation.data_dir).check() if check or make else ()
+        if not make:
+            _require_newest(states)
+        if whole:
+            _require_all(states)
     tiers = open_tiers(config, invocation.data_dir, SystemClock())
     try:
         yield tiers

@@ -10,6 +10,8 @@ from orderctl.cli.deployment import opened_tiers
 from orderctl.cli.options import Invocation, command, examples
 from orderctl.cli.output import cell, emit
 
+NOTHING_TO_DO = "nothing to do: the schema is the newest\n"
+
 
 def register(group: typer.Typer) -> None:
     """Add the verb to `group`."""
@@ -21,11 +23,19 @@ def migrate(
     invocation: Invocation,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing.")] = False,
 ) -> None:
-    """Create or upgrade the schema. `serve` does it by itself; here it can be looked at first."""
+    """Create or upgrade schema, keyspace and topics. Embedded, `serve` does it by itself; here it can be looked at first."""
     from orderctl.admin.migrate import migrate as verb
+    from orderctl.admin.migrate import migrate_real
+    from orderctl.config import is_embedded
     from orderctl.stores.sqlite.datadir import DataDir
 
     assert invocation.config is not None
+    if not is_embedded(invocation.config):
+        found = migrate_real(invocation.config, dry_run=dry_run)
+        said = "made" if found.executed else "to be made"
+        rows = "".join(f"{cell(one)}: {said}\n" for one in found.missing)
+        emit(found, invocation.output, table=rows or NOTHING_TO_DO)
+        return
 
     def apply() -> None:
         with opened_tiers(invocation, make=True):
@@ -38,4 +48,4 @@ def migrate(
         f" to schema {one.to_version}\n"
         for one in done.migrations
     ]
-    emit(done, invocation.output, table="".join(lines) or "nothing to do: the schema is the newest\n")
+    emit(done, invocation.output, table="".join(lines) or NOTHING_TO_DO)

@@ -203,8 +203,9 @@ def _key(invocation: Invocation, key_file: Path | None, own_key: str) -> str:
 
 def _servers(invocation: Invocation) -> Servers:
     from orderctl.admin.servers import find_servers
+    from orderctl.config import is_embedded
 
-    if not has_data(invocation.data_dir):
+    if is_embedded(invocation.config) and not has_data(invocation.data_dir):
         return find_servers([], invocation.config, now_us=0)
     with opened_tiers(invocation, check=False) as tiers:
         heartbeats = tiers.registry.heartbeats()

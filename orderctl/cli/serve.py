@@ -54,13 +54,15 @@ def serve(
 
     Without a configuration everything is kept in the data directory, on this machine; the first start makes a merchant
     `demo` with a key, and a key for the gateway. Once ready, each server's address is printed, and a request to paste.
+    With the tiers' servers in the configuration, `orderctl migrate` comes first, and `orderctl key create` makes keys.
     """
+    from orderctl.config import is_embedded
     from orderctl.daemons import process
     from orderctl.daemons.manifest import select
 
     names = [manifest.name for manifest in select(daemons or ())]
     config = invocation.config
-    keys = _prepare(config, invocation.data_dir)
+    keys = _prepare(config, invocation.data_dir) if is_embedded(config) else None
 
     def announce(ready: Ready) -> None:
         with suppress(OutputClosed, OutputFailed):  # whoever started the servers need not listen
@@ -73,7 +75,7 @@ def serve(
         process.run(
             names,
             config=config,
-            data_dir=invocation.data_dir,
+            data_dir=invocation.data_dir if keys else None,
             ready=announce,
             workers=workers,
             ready_file=ready_file,
@@ -116,11 +118,11 @@ def _say(config: Config, text: str) -> None:
     structlog.stdlib.get_logger(__name__).info(text)
 
 
-def introduction(ready: Ready, keys: DemoKeys) -> str:
+def introduction(ready: Ready, keys: DemoKeys | None) -> str:
     """Each server's address in a line, then what to paste to see it work."""
     addresses = {"command": ready.command, "query": ready.query, "admin": ready.admin}
     text = "".join(f"{name:<8} {address}\n" for name, address in addresses.items() if address)
-    if keys.demo is None:
+    if keys is None or keys.demo is None:
         return text
     if ready.command:
         text += f"\nCreate an order:\n\n{create_request(ready.command, keys.demo)}"

@@ -44,11 +44,12 @@ def status(invocation: Invocation) -> None:
 def _observe(invocation: Invocation) -> Status:
     from orderctl.admin import status as verb
     from orderctl.clock import SystemClock
+    from orderctl.config import is_embedded
     from orderctl.daemons.manifest import manifests
 
     assert invocation.config is not None
     groups = {manifest.name: manifest.group for manifest in manifests()}
-    if not has_data(invocation.data_dir):
+    if is_embedded(invocation.config) and not has_data(invocation.data_dir):
         note(f"nothing was started on {invocation.data_dir}")
         return verb.nothing_started(list(groups))
     with opened_tiers(invocation, whole=True) as tiers:

@@ -33,16 +33,17 @@ class Lag(Struct, frozen=True):
     age_s: float
 
 
-def cdc_lag(feeds: Sequence[ChangeFeed], log: LogStore, clock: Clock) -> Lag | None:
+def cdc_lag(feeds: Sequence[ChangeFeed], log: LogStore, clock: Clock, *, wait_s: float = 0.0) -> Lag | None:
     """The committed changes that are not in the log, at most `COUNT_MAX` of each shard; None where nobody can know.
 
-    The age is that of the first change behind a checkpoint, of whichever shard it is the oldest.
+    The age is that of the first change behind a checkpoint, of whichever shard it is the oldest. A feed that comes over a
+    connection has nothing to show at once: it is waited for up to `wait_s`, a page at a time.
 
     Raises:
         TierError: a shard or the log failed.
 
     """
-    lags = [_shard_lag(feed, log, Place(CHECKPOINTS, partition), clock) for partition, feed in enumerate(feeds)]
+    lags = [_shard_lag(feed, log, Place(CHECKPOINTS, partition), clock, wait_s) for partition, feed in enumerate(feeds)]
     known = [lag for lag in lags if lag is not None]
     if len(known) < len(lags):
         return None
@@ -85,11 +86,11 @@ def archiver_lag(hot: HotStore, clock: Clock) -> Lag:
     return Lag(count, age_s)
 
 
-def _shard_lag(feed: ChangeFeed, log: LogStore, place: Place, clock: Clock) -> Lag | None:
+def _shard_lag(feed: ChangeFeed, log: LogStore, place: Place, clock: Clock, wait_s: float) -> Lag | None:
     for _ in range(_ATTEMPTS):
         try:
             checkpoint = last_checkpoint(log, place)
-            return _behind(feed, checkpoint.position if checkpoint else None, clock)
+            return _behind(feed, checkpoint.position if checkpoint else None, clock, wait_s)
         except FeedPurged:
             # The pump purges what it has published, so it may just have gone past the checkpoint that was read.
             continue
@@ -98,11 +99,11 @@ def _shard_lag(feed: ChangeFeed, log: LogStore, place: Place, clock: Clock) -> L
     return None
 
 
-def _behind(feed: ChangeFeed, position: str | None, clock: Clock) -> Lag:
+def _behind(feed: ChangeFeed, position: str | None, clock: Clock, wait_s: float) -> Lag:
     reader = feed.open(position)
     try:
         count, oldest_us = 0, None
-        while count < COUNT_MAX and (items := reader.read(PAGE, 0)):
+        while count < COUNT_MAX and (items := reader.read(PAGE, wait_s)):
             for item in items:
                 if isinstance(item, RowChange):
                     count += 1

@@ -7,6 +7,7 @@ cache ── miss ──> young: hot, archive            as the archiver copies 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -20,6 +21,10 @@ from orderctl.services.caching import BestEffort, record_ttl_ms
 from orderctl.stores.archive import ArchiveStore
 from orderctl.stores.base import CacheStore, HotStore, Put, Ref
 from orderctl.stores.record import Entry, Kind, Record, record_of
+from orderctl.stores.sharded import PartlyRead
+
+Asked = TypeVar("Asked")
+Told = TypeVar("Told")
 
 YOUNG = (Source.HOT, Source.ARCHIVE)
 OLD = (Source.ARCHIVE, Source.HOT, Source.ARCHIVE)
@@ -90,19 +95,13 @@ class QueryService:
             self._count(answer)
         return [answers[index] for index in range(len(lookups))]
 
-    def resolve(self, refs: Sequence[Ref]) -> list[str | None]:
-        """The order id that each merchant's reference stands for: the open or last moved one's, else the newest archived one's.
-
-        Raises:
-            TierError: a database that had to be asked could not be.
-
-        """
-        found = self._hot.resolve(refs)
-        unknown = [ref for ref, order_id in zip(refs, found, strict=True) if order_id is None]
-        if not unknown:
-            return found
-        archived = dict(zip(unknown, self._archive.resolve(unknown), strict=True))
-        return [order_id or archived[ref] for ref, order_id in zip(refs, found, strict=True)]
+    def resolve(self, refs: Sequence[Ref]) -> list[str | Failed | None]:
+        """The order that each merchant's reference stands for: the open or last moved one, else the newest archived one."""
+        answers: list[str | TierError | None] = list(self._each(self._hot.resolve, refs))
+        unknown = [ref for ref, answer in zip(refs, answers, strict=True) if answer is None]
+        archived = dict(zip(unknown, self._each(self._archive.resolve, unknown), strict=True))
+        settled = [archived[ref] if answer is None else answer for ref, answer in zip(refs, answers, strict=True)]
+        return [Failed(answer) if isinstance(answer, TierError) else answer for answer in settled]
 
     def _load(self, lookups: Sequence[Lookup], to_load: dict[int, Forward]) -> dict[int, Answer]:
         loaded = self._load_all(dict.fromkeys(lookups[index].order_id for index in to_load))
@@ -141,16 +140,27 @@ class QueryService:
     ) -> None:
         """Ask one database for the orders still wanted; what it has goes to `found`. Only its last word counts as a failure."""
         self._metrics.loads.labels(source.value).inc(len(wanted))
-        try:
-            orders = load(wanted)
-        except TierError as error:
-            self._metrics.tier_errors.labels(error.tier, type(error).__name__).inc()
-            for order_id in wanted:
-                failed.setdefault(order_id, {})[source] = error
-            return
-        for order_id in wanted:
+        for order_id, answer in zip(wanted, self._each(load, wanted), strict=True):
+            if isinstance(answer, TierError):
+                failed.setdefault(order_id, {})[source] = answer
+                continue
             failed.get(order_id, {}).pop(source, None)
-        found.update((order.order_id, Loaded(source, order)) for order in orders if order is not None)
+            if answer is not None:
+                found[order_id] = Loaded(source, answer)
+
+    def _each(self, ask: Callable[[Sequence[Asked]], Sequence[Told]], items: Sequence[Asked]) -> list[Told | TierError]:
+        """What a database tells of each item, or why it cannot: of a sharded one a shard may fail and another answer."""
+        if not items:
+            return []
+        try:
+            return [*ask(items)]
+        except PartlyRead as partly:
+            answers: list[Told | TierError] = [*partly.outcomes]
+        except TierError as error:
+            answers = [error] * len(items)
+        for told in {id(answer): answer for answer in answers if isinstance(answer, TierError)}.values():
+            self._metrics.tier_errors.labels(told.tier, type(told).__name__).inc()
+        return answers
 
     def _apply_newer(self, order_ids: set[str], loaded: dict[str, Loaded], records: dict[str, Record]) -> None:
         """Apply what is newer than the cache's to the cache before it is answered, so that no reader goes back behind it."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from msgspec import Struct
 
 from orderctl.clock import Clock
-from orderctl.config import Config
+from orderctl.config import Config, is_embedded
 from orderctl.stores.archive import ArchiveStore
 from orderctl.stores.base import CacheStore, HotStore, Registry
 from orderctl.stores.feed import ChangeFeed
@@ -20,6 +22,7 @@ from orderctl.stores.sqlite.datadir import DataDir
 from orderctl.stores.sqlite.embedded import open_embedded_hot
 from orderctl.stores.sqlite.log import open_embedded_log
 
+EMBEDDED_KINDS = MappingProxyType(dict.fromkeys(("hot", "cache", "log", "archive"), "sqlite"))
 SHARD = "embedded"
 """The name of the one shard that there is without MySQL."""
 
@@ -33,7 +36,10 @@ class Closable(Protocol):
 
 
 class Tiers(Struct, frozen=True):
-    """The stores of one process. `feeds` are the hot store's, a shard each; a shard's place is its checkpoints' partition."""
+    """The stores of one process. `feeds` are the hot store's, a shard each; a shard's place is its checkpoints' partition.
+
+    `kinds` says what keeps each tier.
+    """
 
     hot: HotStore
     registry: Registry
@@ -41,6 +47,7 @@ class Tiers(Struct, frozen=True):
     archive: ArchiveStore
     log: LogStore
     feeds: tuple[ChangeFeed, ...]
+    kinds: Mapping[str, str] = EMBEDDED_KINDS
 
     def close(self) -> None:
         """Let go of all of them."""
@@ -50,16 +57,21 @@ class Tiers(Struct, frozen=True):
 
 
 def open_tiers(config: Config, data_dir: Path | None, clock: Clock) -> Tiers:
-    """Open every tier; `data_dir` None is in memory, for tests and simulation.
+    """Open every tier: its servers where the configuration names them, else the embedded ones under `data_dir`.
 
-    The data directory is to be made and checked first, see `DataDir`.
+    A data directory is to be made and checked first, see `DataDir`; None is in memory, for tests and simulation. Of servers
+    the schema is to be made first, see `servers.migrate_servers`.
 
     Raises:
-        ConfigError: the deployment was founded with another number of groups.
+        ConfigError: the configuration names some tiers' servers only, or the deployment was founded with other constants.
         DataDirError: a file is of a newer schema.
         TierUnavailable: a tier cannot be opened.
 
     """
+    if not is_embedded(config):
+        from orderctl.stores.servers import open_servers
+
+        return open_servers(config, clock)
     files = DataDir(data_dir) if data_dir is not None else None
     groups = config.deployment.groups
     with ExitStack() as stack:

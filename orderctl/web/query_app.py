@@ -33,7 +33,7 @@ from orderctl.web.bodies import Decoder, read_json
 from orderctl.web.common import JSON, document_route, health_routes, surround
 from orderctl.web.edge import EdgeSettings, Probe
 from orderctl.web.headers import etag, if_none_match, wait_s
-from orderctl.web.problems import INVALID_REQUEST, RETRY_AFTER_S, UNAVAILABLE, Problem, invalid, no_such_order
+from orderctl.web.problems import INVALID_REQUEST, RETRY_AFTER_S, UNAVAILABLE, Problem, invalid, no_such_order, of_error
 from orderctl.web.results import results_response
 from orderctl.web.shapes import LookupBody, too_many_ids
 
@@ -88,7 +88,7 @@ class _Api:
         keys: KeyRing,
         clock: Clock,
         lookups: Batcher[Lookup, Answer],
-        refs: Batcher[Ref, str | None],
+        refs: Batcher[Ref, str | Failed | None],
         *,
         probe: Probe,
         wait_max_s: float,
@@ -116,6 +116,8 @@ class _Api:
         (order_id,) = await self._refs.submit([Ref(merchant_id, merchant_ref)])
         if order_id is None:
             raise no_such_order()
+        if isinstance(order_id, Failed):
+            raise of_error(order_id.error)
         return await self._one(request, Lookup(order_id, merchant_digest(merchant_id), min_version))
 
     async def look_up(self, request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -13,8 +14,8 @@ DAEMONS = ("command", "query", "cdc", "cache-sync", "archiver")
 class Fleet:
     """One `orderctl serve DAEMON` for each daemon."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.servers = {name: Server(data_dir, name) for name in DAEMONS}
+    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.servers = {name: Server(data_dir, name, settings=settings) for name in DAEMONS}
 
     def __enter__(self) -> Self:
         first, *others = self.servers.values()

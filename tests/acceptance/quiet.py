@@ -25,9 +25,9 @@ BATCH = 500
 
 
 @contextmanager
-def opened(data_dir: Path) -> Iterator[Tiers]:
-    """The tiers of a data directory, beside whoever else has them open."""
-    tiers = open_tiers(Config(), data_dir, SystemClock())
+def opened(data_dir: Path, config: Config | None = None) -> Iterator[Tiers]:
+    """The tiers of a data directory, or those that `config` names, beside whoever else has them open."""
+    tiers = open_tiers(config or Config(), data_dir, SystemClock())
     try:
         yield tiers
     finally:

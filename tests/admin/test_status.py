@@ -9,7 +9,6 @@ from msgspec import structs
 
 from orderctl.admin.servers import FRESH_S, Servers, find_servers
 from orderctl.admin.status import (
-    TIERS,
     DaemonStatus,
     Heard,
     Status,
@@ -25,7 +24,7 @@ from orderctl.errors import TierUnavailable
 from orderctl.order import Status as OrderStatus
 from orderctl.services.lag import Lag
 from orderctl.stores.base import Heartbeat
-from orderctl.stores.tiers import Tiers
+from orderctl.stores.tiers import EMBEDDED_KINDS, Tiers
 from tests.admin.one_order import OneOrder
 from tests.services.tiers import Failing
 
@@ -137,7 +136,9 @@ def test_the_embedded_deployment(tiers: Tiers, clock: ManualClock) -> None:
         DaemonStatus("cache-sync", "stopped", 1, 3.5),
         DaemonStatus("archiver", "stopped", 1, 1.5),
     ]
-    assert [(one.name, one.kind, one.state) for one in found.tiers] == [(name, "sqlite", "up") for name in TIERS]
+    assert [(one.name, one.kind, one.state) for one in found.tiers] == [
+        (name, "sqlite", "up") for name in EMBEDDED_KINDS
+    ]
     assert found.is_good
 
 
@@ -163,7 +164,7 @@ def test_before_anything_was_started() -> None:
     """Everything is stopped and down."""
     found = nothing_started(["command"])
     assert found.daemons == [DaemonStatus("command", "stopped")]
-    assert [(one.name, one.state) for one in found.tiers] == [(name, "down") for name in TIERS]
+    assert [(one.name, one.state) for one in found.tiers] == [(name, "down") for name in EMBEDDED_KINDS]
     assert not found.is_good
 
 

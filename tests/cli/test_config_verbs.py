@@ -9,6 +9,8 @@ import pytest
 
 from orderctl.admin.config_init import config_text
 from orderctl.config import Config, as_values, load
+from orderctl.config_keys import keys_of
+from orderctl.sections import ShardSection
 from tests.cli.terminal import Terminal
 
 
@@ -22,11 +24,17 @@ def test_init_prints_what_the_defaults_say(terminal: Terminal) -> None:
 
 
 def test_init_has_every_key() -> None:
-    """A key without a default stands there as a comment; every other one with its value."""
+    """A key without a default stands there as a comment, as tables do; every other one with its value."""
     written = tomllib.loads(config_text())
     for section, keys in as_values(Config()).items():
         for key, value in keys.items():
-            assert written[section][key] == value if value is not None else f"# {key} = " in config_text()
+            if key == "shards":
+                assert f"# [[{section}.{key}]]" in config_text()
+            elif value in {None, ()}:
+                assert f"# {key} = " in config_text()
+            else:
+                assert written[section][key] == value
+    assert {f"# {key} = " in config_text() for key in keys_of(ShardSection)} == {True}
     assert max(map(len, config_text().splitlines())) <= 80
 
 
@@ -66,6 +74,30 @@ def test_show_as_a_table(terminal: Terminal) -> None:
     lines = terminal.run("config", "show").stdout.splitlines()
     assert lines[0].split() == ["SECTION", "KEY", "VALUE"]
     assert ["deployment", "groups", "64"] in [line.split() for line in lines]
+
+
+def test_show_lists_and_tables_in_a_table(terminal: Terminal) -> None:
+    """A list is one value; a table of settings has a line for each of them."""
+    text = '[redis]\nnodes = ["a:1", "b:2"]\n[[mysql.shards]]\nname = "main"\nhost = "db"\n'
+    (terminal.folder / "orderctl.toml").write_text(text)
+    lines = [line.split() for line in terminal.run("config", "show").stdout.splitlines()]
+    for line in (
+        ["redis", "nodes", "a:1,", "b:2"],
+        ["mysql.shards", "host", "db"],
+        ["mysql.shards", "port", "3306"],
+        ["kafka", "brokers", "-"],
+    ):
+        assert line in lines
+
+
+def test_show_hides_secrets(terminal: Terminal) -> None:
+    """In a table and as JSON, in sections and in tables of them."""
+    text = '[redis]\npassword = "hush"\n[[mysql.shards]]\nname = "main"\nhost = "db"\npassword = "hush"\n'
+    (terminal.folder / "orderctl.toml").write_text(text)
+    for output in ("table", "json", "jsonl"):
+        done = terminal.run("config", "show", "-o", output)
+        assert done.stdout.count("***") == 2
+        assert "hush" not in done.stdout + done.stderr
 
 
 def test_check_says_that_all_is_well(terminal: Terminal) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from orderctl import config
-from orderctl.config import Config, as_values, describe, key_types, load, section_types
+from orderctl.config import Config, as_values, is_embedded, key_types, load, section_types
+from orderctl.config_keys import describe
 from orderctl.duration import Duration
 from orderctl.errors import ConfigError
+from orderctl.secret import Secret, read_secret
 
 
 @pytest.fixture
@@ -72,6 +74,22 @@ def test_variables_of_ours_that_are_no_settings_are_passed_over() -> None:
             '[daemon] instance: expected text of at most 64 visible ASCII characters, got "1979',
         ),
         ("[http]\nbaklog = 64", "there is no key `baklog` in [http]; did you mean backlog?"),
+        ('[redis]\nnodes = "a:1"', '[redis] nodes: expected a list of HOST:PORT, got "a:1"'),
+        ('[redis]\nnodes = ["a:1", "b"]', '[redis] nodes: expected a list of HOST:PORT, got ["a:1", "b"]'),
+        ('[cassandra]\nhosts = [""]', '[cassandra] hosts: expected a list of HOST, got [""]'),
+        ("[redis]\npassword = 12345", "[redis] password: expected text, got something else"),
+        ('[redis]\npassword = "a"\npassword_file = "f"', "[redis] has both `password` and `password_file`: keep one"),
+        ("[mysql]\nshards = 3", "[mysql] shards: expected tables with name, host, port, user, password"),
+        ("[mysql]\nshards = [3]", "[mysql] shards: expected tables with name, host, port, user, password"),
+        ('[[mysql.shards]]\nname = "a"', "[[mysql.shards]]: `host` is missing: text"),
+        ('[[mysql.shards]]\nhots = "a"', "there is no key `hots` in [[mysql.shards]]; did you mean host?"),
+        ('[[mysql.shards]]\nport = "x"', '[[mysql.shards]] port: expected an integer from 1 to 65535, got "x"'),
+        ('[[mysql.shards]]\ngroups = "3"', '[[mysql.shards]] groups: expected a range such as 0-31, got "3"'),
+        ('[[mysql.shards]]\nname = "Ä"', '[[mysql.shards]] name: expected a name such as main, got "Ä"'),
+        (
+            '[[mysql.shards]]\nname = "a"\nhost = "h"\npassword = "a"\npassword_file = "f"',
+            "[[mysql.shards]] has both `password` and `password_file`: keep one",
+        ),
         ("[htp]\nbacklog = 64", "there is no section [htp]; did you mean http?"),
         ("[zzzzzz]\n", "there is no section [zzzzzz]; there is log, daemon, http"),
         ("http = 3", "[http] is a section, not a value"),
@@ -162,6 +180,76 @@ def test_an_empty_file_is_the_defaults(file: Path) -> None:
     assert load(file, {}) == Config()
 
 
+SERVERS = {
+    "mysql": '[[mysql.shards]]\nname = "main"\nhost = "db"\npassword = "top secret"\n',
+    "redis": '[redis]\nnodes = ["a:1", "b:2"]\npassword_file = "of-the-file"\n',
+    "kafka": '[kafka]\nbrokers = ["k:9092"]\n',
+    "cassandra": '[cassandra]\nhosts = ["c"]\n',
+}
+
+
+class TestServers:
+    """The sections that name the real tiers' servers."""
+
+    def test_all_of_them_or_none(self, file: Path) -> None:
+        """Without any all is embedded; a mixture is refused, and what is missing is named."""
+        assert is_embedded(Config())
+        file.write_text("".join(SERVERS.values()))
+        assert not is_embedded(load(file, {}))
+        for tier in SERVERS:
+            file.write_text("".join(text for name, text in SERVERS.items() if name != tier))
+            with pytest.raises(ConfigError, match=rf"has no \[+{tier}") as refusal:
+                is_embedded(load(file, {}))
+            assert "," not in str(refusal.value)
+
+    def test_a_shard_is_a_table_with_defaults(self, file: Path) -> None:
+        """Its name and host are what one has to say; the order of shards is kept."""
+        file.write_text(
+            '[[mysql.shards]]\nname = "b"\nhost = "h"\n[[mysql.shards]]\nname = "a"\nhost = "h"\nport = 1\n'
+        )
+        first, second = load(file, {}).mysql.shards
+        assert (first.name, first.port, first.user, first.database) == ("b", 3306, "orderctl", "orderctl")
+        assert (second.name, second.port) == ("a", 1)
+
+    def test_secrets_are_not_shown(self, file: Path) -> None:
+        """Neither as values nor when the configuration is printed; a twin's path is."""
+        file.write_text("".join(SERVERS.values()))
+        loaded = load(file, {"ORDERCTL_CASSANDRA__PASSWORD": "hush"})
+        for shown in (str(as_values(loaded)), repr(loaded), str(loaded)):
+            assert "***" in shown
+            assert "of-the-file" in shown
+            assert "top secret" not in shown
+            assert "hush" not in shown
+        assert read_secret(loaded.mysql.shards[0].password, None) == "top secret"
+
+    def test_the_environment_replaces_a_twin(self, file: Path) -> None:
+        """A password in the environment stands for the file's, in whichever way the file says it; two are too many."""
+        file.write_text(SERVERS["redis"])
+        redis = load(file, {"ORDERCTL_REDIS__PASSWORD": "new"}).redis
+        assert (redis.password, redis.password_file) == (Secret("new"), None)
+        both = {"ORDERCTL_REDIS__PASSWORD": "new", "ORDERCTL_REDIS__PASSWORD_FILE": "f"}
+        assert "has both" in refused(None, both)
+
+    def test_a_secret_in_a_file(self, file: Path) -> None:
+        """Its text without the end of the line; a file that is missing or empty is named, without its content."""
+        assert read_secret(None, None) is None
+        file.write_text(" a b \n")
+        assert read_secret(None, str(file)) == " a b "
+        for content, said in ((b"\n", "empty"), (b"\xff", "utf-8")):
+            file.write_bytes(content)
+            with pytest.raises(ConfigError, match=said):
+                read_secret(None, str(file))
+        with pytest.raises(ConfigError, match="No such file"):
+            read_secret(None, "gone")
+
+    def test_secrets_compare_and_hash_by_their_text(self) -> None:
+        """And are never equal to the text itself."""
+        assert Secret("a") == Secret("a") != Secret("b")
+        assert hash(Secret("a")) == hash(Secret("a"))
+        assert Secret("a") != "a"
+        assert repr(Secret("a")) == "Secret('***')"
+
+
 class TestWhere:
     """Which file and which directory are used."""
 
@@ -190,7 +278,20 @@ class TestWhere:
         assert config.data_dir(Path("f"), {"ORDERCTL_DATA_DIR": "/e"}) == tmp_path / "f"
 
 
-NOT_SET = {("admin", "bind"): "127.0.0.1:0", ("audit", "path"): "trail.jsonl"}
+NOT_SET = {
+    ("admin", "bind"): "127.0.0.1:0",
+    ("audit", "path"): "trail.jsonl",
+    ("mysql", "shards"): '[{"name": "main", "host": "db"}]',
+    ("redis", "nodes"): "a:1, b:2",
+    ("redis", "username"): "u",
+    ("redis", "password"): "7",
+    ("redis", "password_file"): "f",
+    ("kafka", "brokers"): "a:1",
+    ("cassandra", "hosts"): "a,b",
+    ("cassandra", "user"): "u",
+    ("cassandra", "password"): "p",
+    ("cassandra", "password_file"): "f",
+}
 """The keys that have no default, and something that they may be."""
 
 
@@ -206,9 +307,13 @@ def test_every_key_has_a_meaning_and_every_default_keeps_its_own_rules(section: 
     assert re.fullmatch(r"[A-Z/].*[^.]", meaning)
     assert expected
     default = as_values(Config())[section][key]
-    written = str(NOT_SET[section, key] if default is None else default)
-    loaded = load(None, {f"ORDERCTL_{section}__{key}".upper(): written})
-    assert as_values(loaded)[section][key] == (written if default is None else default)
+    written = NOT_SET.get((section, key), str(default))
+    loaded = as_values(load(None, {f"ORDERCTL_{section}__{key}".upper(): written}))[section][key]
+    if (section, key) in NOT_SET:
+        assert default in {None, ()}
+        assert loaded != default
+    else:
+        assert loaded == default
 
 
 @pytest.mark.parametrize(("section", "key"), list(NOT_SET))

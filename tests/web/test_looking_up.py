@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orderctl.ids import new_order_id
-from orderctl.services.answers import Answer, Pending
+from orderctl.services.answers import Answer, Failed, Pending
 from orderctl.services.query import Lookup, QueryService
 from tests.services.tiers import away
 from tests.web.edge import DOCUMENTS, CheckedClient, Edge, as_key, new_order, pointers
@@ -182,7 +182,7 @@ class LaterEach:
         self.left -= 1
         return [Pending() for _ in lookups] if self.left >= 0 else self._service.look_up(lookups)
 
-    def resolve(self, refs: Sequence[Any]) -> list[str | None]:
+    def resolve(self, refs: Sequence[Any]) -> list[str | Failed | None]:
         return self._service.resolve(refs)
 
 

@@ -1,0 +1,34 @@
+"""What all tests share: the real servers."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.stack import EMBEDDED_ONLY, RUNNING, RealServers, RunningStack
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the real servers. Their variables are for us alone: `orderctl` knows no such settings."""
+    config.addinivalue_line("markers", "needs(*parts): runs on real servers, see tests/stack.py")
+    environ = {name: os.environ.pop(name, "") for name in (EMBEDDED_ONLY, RUNNING)}
+    config.pluginmanager.register(RealServers(environ), "real-servers")
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest) -> RunningStack:
+    """The real servers that the collected tests need."""
+    return _servers(request).stack.get()
+
+
+@pytest.fixture(scope="session")
+def mysql_stack(request: pytest.FixtureRequest) -> RunningStack:
+    """MySQL 8, beside the MariaDB of the others."""
+    return _servers(request).mysql.get()
+
+
+def _servers(request: pytest.FixtureRequest) -> RealServers:
+    servers = request.config.pluginmanager.get_plugin("real-servers")
+    assert isinstance(servers, RealServers)
+    return servers

@@ -1,0 +1,46 @@
+"""The hot tier's contract, kept by a real MariaDB and by a real MySQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from orderctl.stores.mysql_hot import server_of
+from tests.contract.hot_contract import HotContract
+from tests.contract.hot_mysql_harness import MysqlHarness
+from tests.stack import RunningStack, needs
+
+
+class RealHotContract(HotContract):
+    """Each store object has its own connections, and each test a database of its own."""
+
+    @pytest.fixture
+    def servers(self) -> RunningStack:
+        """Where the server is."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def harness(self, servers: RunningStack) -> Iterator[MysqlHarness]:
+        """An empty database."""
+        harness = MysqlHarness(server_of(servers.config.mysql.shards[0]))
+        yield harness
+        harness.close()
+
+
+@needs("sql")
+class TestHotMariadb(RealHotContract):
+    """MariaDB 10.11 or later."""
+
+    @pytest.fixture
+    def servers(self, stack: RunningStack) -> RunningStack:
+        return stack
+
+
+@needs("mysql")
+class TestHotMysql(RealHotContract):
+    """MySQL 8."""
+
+    @pytest.fixture
+    def servers(self, mysql_stack: RunningStack) -> RunningStack:
+        return mysql_stack

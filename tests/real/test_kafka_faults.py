@@ -1,0 +1,258 @@
+"""The log on a broker of our own that falls silent, and a member's process that does: nothing is lost, and order is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from threading import Event
+from uuid import uuid4
+
+import pytest
+
+from orderctl.clock import SystemClock
+from orderctl.errors import TierUnavailable
+from orderctl.stack.layout import Wish
+from orderctl.stores.kafka import KafkaLogStore
+from orderctl.stores.kafka_driver import QUEUE_KIB, KafkaCluster
+from orderctl.stores.log import Member, Message, Outgoing, Place, Topic
+from tests.contract.hot_harness import at_once
+from tests.contract.log_harness import (
+    PATIENCE_S,
+    behind,
+    first_occurrences,
+    offsets_by_partition,
+    poll_until,
+    read_all,
+    values,
+)
+from tests.stack import TOP, RunningStack, SharedStack, needs
+
+pytestmark = needs()
+
+PARTITIONS = 3
+PORT_OFFSETS = (1500, 1600, 1700)
+"""Where no stack that tests share looks for ports."""
+SILENCE_S = 6.0
+BATCH = 30
+
+MEMBER = """
+import sys
+from orderctl.clock import SystemClock
+from orderctl.stores.kafka import KafkaLogStore
+from orderctl.stores.kafka_driver import KafkaCluster
+from orderctl.stores.log import Fenced
+broker, topic = sys.argv[1:]
+store = KafkaLogStore(KafkaCluster(brokers=(broker,)), clock=SystemClock())
+member = store.join(topic, [topic])
+batch = []
+while not batch:
+    batch = member.poll(5, 1.0)
+print("reading", flush=True)
+sys.stdin.readline()
+try:
+    member.commit({batch[0].place: batch[-1].offset + 1})
+except Fenced:
+    print("refused", flush=True)
+member.close()
+store.close()
+"""
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningStack]:
+    """A broker that nobody else uses."""
+    shared = SharedStack(None, PORT_OFFSETS)
+    shared.begin(Wish(parts=("kafka",)))
+    try:
+        yield shared.get()
+    finally:
+        shared.end()
+
+
+@pytest.fixture
+def store(running: RunningStack) -> Iterator[KafkaLogStore]:
+    """A store that gives up quickly."""
+    cluster = KafkaCluster(brokers=running.config.kafka.brokers, publish_s=2.0, answer_s=1.0)
+    store = KafkaLogStore(cluster, clock=SystemClock())
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def topic(store: KafkaLogStore) -> str:
+    """A topic of the test's own."""
+    name = f"orders.test-{uuid4().hex[:12]}"
+    store.ensure_topics([Topic(name, PARTITIONS)])
+    return name
+
+
+@contextmanager
+def silent(pid: int) -> Iterator[None]:
+    """The process is there and says nothing."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def batch_of(topic: str, start: int) -> list[Outgoing]:
+    """Numbered messages, over all partitions in turn."""
+    return [
+        Outgoing(Place(topic, number % PARTITIONS), b"k", str(number).encode())
+        for number in range(start, start + BATCH)
+    ]
+
+
+def read_whole(store: KafkaLogStore, topic: str) -> dict[int, list[int]]:
+    """The numbers in each partition."""
+    return {
+        number: [int(value) for value in values(store.read(Place(topic, number), 0, 100_000))]
+        for number in range(PARTITIONS)
+    }
+
+
+def publish_surely(store: KafkaLogStore, messages: list[Outgoing]) -> int:
+    """Publish again until it is acknowledged; returns how often it was not."""
+    until_s = time.monotonic() + PATIENCE_S
+    failures = 0
+    while True:
+        try:
+            store.publish(messages)
+        except TierUnavailable:
+            failures += 1
+            assert time.monotonic() < until_s
+        else:
+            return failures
+
+
+def test_a_silence_in_the_middle_of_publishing(running: RunningStack, store: KafkaLogStore, topic: str) -> None:
+    """Whoever publishes is told meanwhile; afterwards all is there, first occurrences in order, without a hand's turn."""
+    begun, done = Event(), Event()
+    failures: list[int] = []
+
+    def publish() -> None:
+        start = 0
+        while not done.is_set() or start % (10 * BATCH):
+            failures.append(publish_surely(store, batch_of(topic, start)))
+            start += BATCH
+            if start >= 20 * BATCH:
+                begun.set()
+
+    def hurt() -> None:
+        assert begun.wait(PATIENCE_S)
+        with silent(running.pid("kafka")):
+            Event().wait(SILENCE_S)
+        done.set()
+
+    at_once([publish, hurt])
+    assert sum(failures) >= 2
+    total = len(failures) * BATCH
+    for number, found in read_whole(store, topic).items():
+        assert first_occurrences(found) == list(range(number, total, PARTITIONS))
+
+
+def test_two_publishers_through_a_silence(running: RunningStack, store: KafkaLogStore, topic: str) -> None:
+    """One store, two threads, a partition each: when one call gives up, the other's part is not torn."""
+    rounds = 40
+
+    def publish(partition: int) -> None:
+        for start in range(0, rounds * BATCH, BATCH):
+            numbers = range(start, start + BATCH)
+            publish_surely(store, [Outgoing(Place(topic, partition), b"k", str(number).encode()) for number in numbers])
+
+    def hurt() -> None:
+        poll_s = time.monotonic() + PATIENCE_S
+        while store.ends(topic)[0][1] < 5 * BATCH:
+            assert time.monotonic() < poll_s
+        with silent(running.pid("kafka")):
+            Event().wait(SILENCE_S / 2)
+
+    calls: list[Callable[[], None]] = [partial(publish, 0), partial(publish, 1), hurt]
+    at_once(calls)
+    found = read_whole(store, topic)
+    assert [first_occurrences(found[number]) for number in (0, 1)] == [list(range(rounds * BATCH))] * 2
+
+
+def test_a_member_says_that_nothing_can_come(running: RunningStack, store: KafkaLogStore, topic: str) -> None:
+    """It does not look as if the topic were empty, nor does anybody wait much longer than he said; then it goes on."""
+    member = store.join(topic, [topic])
+    publish_surely(store, batch_of(topic, 0))
+    first = read_all(BATCH, member)
+    with silent(running.pid("kafka")):
+        with pytest.raises(TierUnavailable):
+            poll_until(lambda _: False, member)
+        with pytest.raises(TierUnavailable):
+            store.ping()
+        with pytest.raises(TierUnavailable):
+            store.ends(topic)
+    publish_surely(store, batch_of(topic, BATCH))
+    seen = first + patiently(member, 2 * BATCH, first)
+    assert offsets_by_partition(seen).keys() == set(range(PARTITIONS))
+    for offsets in offsets_by_partition(seen).values():
+        assert first_occurrences(offsets) == list(range(len(set(offsets))))
+    member.close()
+
+
+def patiently(member: Member, count: int, seen: list[Message]) -> list[Message]:
+    """Read on, whatever the broker says meanwhile."""
+    until_s = time.monotonic() + PATIENCE_S
+    read: list[Message] = []
+    while len({(message.place, message.offset) for message in seen + read}) < count:
+        assert time.monotonic() < until_s
+        try:
+            read += member.poll(100, 0.2)
+        except TierUnavailable:
+            continue
+    return read
+
+
+def test_closing_while_the_broker_is_silent(running: RunningStack, store: KafkaLogStore, topic: str) -> None:
+    """It takes seconds, not for ever."""
+    member = store.join(topic, [topic])
+    poll_until(lambda _: len(member.assigned()) == PARTITIONS, member)
+    with silent(running.pid("kafka")):
+        started_s = time.monotonic()
+        member.close()
+        store.close()
+        assert time.monotonic() - started_s < 10
+
+
+def test_a_member_whose_process_is_stopped(running: RunningStack, store: KafkaLogStore, topic: str) -> None:
+    """It is replaced within 15 s, its batch comes again, and what it commits when it wakes up is refused."""
+    publish_surely(store, batch_of(topic, 0))
+    command = [sys.executable, "-c", MEMBER, running.config.kafka.brokers[0], topic]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=TOP) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "reading\n"
+        member = store.join(topic, [topic])
+        with silent(process.pid):
+            started_s = time.monotonic()
+            read = read_all(BATCH, member)
+            assert time.monotonic() - started_s < 15
+            member.commit(behind(read))
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "refused\n"
+        assert process.wait(PATIENCE_S) == 0
+    assert store.committed(topic, topic) == [BATCH // PARTITIONS] * PARTITIONS
+    member.close()
+
+
+def test_more_than_the_queue_holds(store: KafkaLogStore, topic: str) -> None:
+    """A batch that does not fit into the producer's memory waits for room; no part of it is dropped."""
+    value = os.urandom(1 << 20)
+    count = 2 * QUEUE_KIB // 1024
+    patient = KafkaLogStore(KafkaCluster(brokers=store._cluster.brokers, publish_s=PATIENCE_S), clock=SystemClock())
+    patient.publish([Outgoing(Place(topic, 0), str(number).encode(), value) for number in range(count)])
+    assert [message.key for message in patient.read(Place(topic, 0), 0, count)] == [
+        str(number).encode() for number in range(count)
+    ]
+    patient.close()
