@@ -19,7 +19,7 @@ from orderctl.clock import Clock
 from orderctl.errors import DataDirError
 from orderctl.order import Role
 from orderctl.services.keys import KEY_BYTES, KEY_PREFIX, digest_of, mint
-from orderctl.stores.base import ApiKey, Registry
+from orderctl.stores.registry import ApiKey, Registry
 
 DEMO_MERCHANT = "demo"
 _KEYS = (("demo", Role.MERCHANT, DEMO_MERCHANT), ("gateway", Role.GATEWAY, None))

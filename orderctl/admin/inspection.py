@@ -16,7 +16,7 @@ from orderctl.ids import created_ms, group_of
 from orderctl.order import Order
 from orderctl.services.last_event import SEARCH_MAX, LastEvent, last_event
 from orderctl.services.side_by_side import Question
-from orderctl.stores.base import CacheStore
+from orderctl.stores.cache import CacheStore
 from orderctl.stores.tiers import Tiers
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from orderctl.clock import Clock
 from orderctl.errors import UsageRefused
 from orderctl.order import VISIBLE_ASCII_64, Role
 from orderctl.services.keys import mint
-from orderctl.stores.base import Registry
+from orderctl.stores.registry import Registry
 
 
 class CreatedKey(Struct, frozen=True):

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from orderctl.body import rfc3339
 from orderctl.order import Role
-from orderctl.stores.base import ApiKey, Registry
+from orderctl.stores.registry import ApiKey, Registry
 
 
 class ListedKey(Struct, frozen=True):

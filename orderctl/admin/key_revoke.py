@@ -6,7 +6,7 @@ from orderctl.admin.audit import AuditLog
 from orderctl.admin.key_list import ListedKey, listed
 from orderctl.clock import Clock
 from orderctl.errors import NotFound
-from orderctl.stores.base import Registry
+from orderctl.stores.registry import Registry
 
 
 def key_revoke(registry: Registry, audit: AuditLog, clock: Clock, *, key_id: str, reason: str | None) -> ListedKey:

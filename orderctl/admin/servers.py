@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from orderctl.clock import US_PER_S
 from orderctl.config import Config
-from orderctl.stores.base import Heartbeat
+from orderctl.stores.registry import Heartbeat
 
 FRESH_S = 10
 """A daemon that has not been heard of for longer is not there."""

@@ -12,8 +12,8 @@ from orderctl.clock import Clock
 from orderctl.errors import TierError
 from orderctl.services.lag import Lag, archiver_lag, cdc_lag, follower_lag
 from orderctl.services.side_by_side import Question
-from orderctl.stores.base import Heartbeat, Registry
 from orderctl.stores.log import CHANGES
+from orderctl.stores.registry import Heartbeat, Registry
 from orderctl.stores.tiers import EMBEDDED_KINDS, Tiers
 
 FEED_WAIT_S = 0.25

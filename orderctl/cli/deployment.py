@@ -11,7 +11,7 @@ from orderctl.cli.options import Invocation
 
 if TYPE_CHECKING:
     from orderctl.admin.audit import AuditLog
-    from orderctl.stores.base import Registry
+    from orderctl.stores.registry import Registry
     from orderctl.stores.sqlite.datadir import FileState
     from orderctl.stores.tiers import Tiers
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orderctl.clock import US_PER_S, Clock
 from orderctl.errors import ConfigError
-from orderctl.stores.base import Deployment, Registry
+from orderctl.stores.registry import Deployment, Registry
 
 
 class Agreement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orderctl.daemons.probe import Member
-from orderctl.stores.base import Registry
+from orderctl.stores.registry import Registry
 
 INTERVAL_S = 2.0
 

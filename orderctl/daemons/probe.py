@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 import orderctl
 from orderctl.daemons.base import Daemon
 from orderctl.daemons.loop import Loop, State
-from orderctl.stores.base import Heartbeat
+from orderctl.stores.registry import Heartbeat
 
 
 class Member(Struct, frozen=True, eq=False):

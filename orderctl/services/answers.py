@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from orderctl.errors import TierError
 from orderctl.order import Refused, Status
-from orderctl.stores.base import ReferenceReused
+from orderctl.stores.hot import ReferenceReused
 from orderctl.stores.record import Record
 
 

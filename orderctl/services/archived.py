@@ -9,7 +9,7 @@ from orderctl.metrics import Metrics
 from orderctl.order import Change, Order, Refused, Transition, decide
 from orderctl.services.answers import Failed
 from orderctl.stores.archive import ArchiveStore
-from orderctl.stores.base import ChangeOutcome, Created, CreateOutcome, Moved, ReferenceReused, Replayed
+from orderctl.stores.hot import ChangeOutcome, Created, CreateOutcome, Moved, ReferenceReused, Replayed
 
 
 class Archived:

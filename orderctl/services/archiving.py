@@ -23,7 +23,7 @@ from orderctl.errors import TierRejected
 from orderctl.metrics import Metrics
 from orderctl.order import Order
 from orderctl.stores.archive import ArchiveStore
-from orderctl.stores.base import Cursor, HotStore, Ref, Removal
+from orderctl.stores.hot import Cursor, HotStore, Ref, Removal
 
 RESCAN_S = 2.0
 """How long after a look at all final rows the next one begins."""

@@ -22,7 +22,7 @@ from orderctl.ids import group_of, is_canonical
 from orderctl.metrics import Metrics
 from orderctl.order import Order
 from orderctl.services.caching import record_ttl_ms
-from orderctl.stores.base import Applied, CacheStore, Put
+from orderctl.stores.cache import Applied, CacheStore, Put
 from orderctl.stores.log import CHANGES, PARKED, LogStore, Message, Outgoing, Place
 from orderctl.stores.record import Record, record_of
 from orderctl.version import NEVER, VERSION_MAX

@@ -19,20 +19,8 @@ from orderctl.services.answers import ChangeAnswer, CreateAnswer, Failed, Stored
 from orderctl.services.archived import Archived
 from orderctl.services.caching import BestEffort, record_ttl_ms
 from orderctl.stores.archive import ArchiveStore
-from orderctl.stores.base import (
-    Applied,
-    CacheStore,
-    ChangeOutcome,
-    Created,
-    CreateOutcome,
-    Draft,
-    HotStore,
-    Promotion,
-    Put,
-    ReferenceReused,
-    Replayed,
-    Tentative,
-)
+from orderctl.stores.cache import Applied, CacheStore, Promotion, Put, Tentative
+from orderctl.stores.hot import ChangeOutcome, Created, CreateOutcome, Draft, HotStore, ReferenceReused, Replayed
 from orderctl.stores.record import TOKEN_BYTES, Record, record_of
 from orderctl.stores.sharded import PartlyWritten
 from orderctl.version import NEVER, next_version

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from orderctl.ids import RandomBytes
 from orderctl.order import Caller, Role
-from orderctl.stores.base import ApiKey, Registry
+from orderctl.stores.registry import ApiKey, Registry
 
 KEY_PREFIX = "ok_"
 KEY_BYTES = 32

@@ -14,8 +14,8 @@ from msgspec import Struct
 from orderctl.clock import US_PER_S, Clock
 from orderctl.services.consumer import lag_events
 from orderctl.services.pump import last_checkpoint
-from orderctl.stores.base import Cursor, HotStore
 from orderctl.stores.feed import ChangeFeed, FeedPurged, RowChange
+from orderctl.stores.hot import Cursor, HotStore
 from orderctl.stores.log import CHECKPOINTS, LogStore, Place
 
 COUNT_MAX = 10_000

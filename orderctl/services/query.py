@@ -19,7 +19,8 @@ from orderctl.order import Order
 from orderctl.services.answers import Answer, Failed, Forward, Found, Missing, Pending, Source, Via
 from orderctl.services.caching import BestEffort, record_ttl_ms
 from orderctl.stores.archive import ArchiveStore
-from orderctl.stores.base import CacheStore, HotStore, Put, Ref
+from orderctl.stores.cache import CacheStore, Put
+from orderctl.stores.hot import HotStore, Ref
 from orderctl.stores.record import Entry, Kind, Record, record_of
 from orderctl.stores.sharded import PartlyRead
 

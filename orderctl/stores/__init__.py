@@ -1,1 +1,1 @@
-"""The tiers: one Protocol each (base.py), a real and an embedded implementation, one contract suite."""
+"""The tiers: one Protocol each, a real and an embedded implementation, one contract suite."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from orderctl.order import Order
-from orderctl.stores.base import Ref
+from orderctl.stores.hot import Ref
 
 
 class ArchiveStore(Protocol):

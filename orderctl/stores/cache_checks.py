@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orderctl.errors import TierRejected
 from orderctl.ids import group_of
-from orderctl.stores.base import Fill, Put, Tentative
+from orderctl.stores.cache import Fill, Put, Tentative
 from orderctl.stores.record import TOKEN_BYTES, is_token
 
 _TIER = "cache"

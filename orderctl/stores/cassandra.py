@@ -14,12 +14,12 @@ from orderctl.contracts import named_queries
 from orderctl.errors import TierUnavailable
 from orderctl.ids import created_ms, group_of
 from orderctl.order import Order
-from orderctl.stores.base import Ref
 from orderctl.stores.cassandra_driver import CassandraAccess, CassandraConnection, Statement, batched, connect
 from orderctl.stores.cassandra_link import CassandraLink
 from orderctl.stores.cassandra_schema import QUERIES as SCHEMA_QUERIES
 from orderctl.stores.cassandra_schema import Layout, require_schema
-from orderctl.stores.sqlite.rows import id_bytes, id_text, order_of, row_of
+from orderctl.stores.hot import Ref
+from orderctl.stores.rows import id_bytes, id_text, order_of, row_of
 
 QUERIES: Final = "archive_queries.cql"
 

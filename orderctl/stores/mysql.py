@@ -11,7 +11,7 @@ import msgspec
 
 from orderctl.contracts import named_queries
 from orderctl.order import Change, Order, Transition, decide
-from orderctl.stores.base import (
+from orderctl.stores.hot import (
     Changed,
     ChangeOutcome,
     Created,
@@ -27,7 +27,7 @@ from orderctl.stores.base import (
 )
 from orderctl.stores.mysql_database import MysqlDatabase, Session
 from orderctl.stores.mysql_driver import Parameters, Row, key_bytes
-from orderctl.stores.sqlite.rows import id_bytes, id_text, order_of, row_of
+from orderctl.stores.rows import id_bytes, id_text, order_of, row_of
 
 QUERIES = "mysql/hot_queries.sql"
 

@@ -11,7 +11,7 @@ from pymysql.connections import Connection
 
 from orderctl.contracts import Query
 from orderctl.errors import TierUnavailable
-from orderctl.stores.base import do_nothing
+from orderctl.stores.hot import do_nothing
 from orderctl.stores.mysql_driver import (
     EACH_MAX,
     TIER,

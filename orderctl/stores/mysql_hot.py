@@ -11,12 +11,13 @@ from msgspec import Struct, structs
 from orderctl.errors import ConfigError
 from orderctl.secret import Secret, read_secret
 from orderctl.sections import ShardSection
-from orderctl.stores.base import HotStore, Registry
+from orderctl.stores.hot import HotStore
 from orderctl.stores.mysql import MysqlHotStore
 from orderctl.stores.mysql_database import MysqlDatabase
 from orderctl.stores.mysql_driver import NO_PASSWORD, MysqlServer
 from orderctl.stores.mysql_registry import MysqlRegistry, check_deployment, found_deployment
 from orderctl.stores.mysql_schema import Migration, migrate, missing_migrations, require_schema
+from orderctl.stores.registry import Registry
 from orderctl.stores.sharded import Shard, ShardedHotStore
 
 MIGRATION_S: Final = 3600.0

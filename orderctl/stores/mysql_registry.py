@@ -12,10 +12,10 @@ from orderctl.contracts import named_queries
 from orderctl.errors import ConfigError
 from orderctl.ids import is_valid_group_count
 from orderctl.order import Role
-from orderctl.stores.base import SILENCE_MAX_S, ApiKey, Deployment, Heartbeat
 from orderctl.stores.mysql import QUERIES
 from orderctl.stores.mysql_database import MysqlDatabase, Session
 from orderctl.stores.mysql_driver import Parameters, Row, key_bytes
+from orderctl.stores.registry import SILENCE_MAX_S, ApiKey, Deployment, Heartbeat
 
 
 class MysqlRegistry:

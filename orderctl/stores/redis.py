@@ -16,7 +16,7 @@ from typing import Any, Final
 from orderctl.clock import Clock
 from orderctl.errors import ConfigError
 from orderctl.ids import group_of
-from orderctl.stores.base import (
+from orderctl.stores.cache import (
     ABSENT_TTL_MAX_MS,
     LEASE_TTL_MS,
     TENTATIVE_TTL_MAX_MS,

@@ -21,7 +21,7 @@ from msgspec import Struct
 from orderctl.errors import ConfigError, OutcomeUnknown, TierError, TierUnavailable
 from orderctl.ids import group_of, partition_of
 from orderctl.order import Change, Order
-from orderctl.stores.base import (
+from orderctl.stores.hot import (
     Changed,
     ChangeOutcome,
     Created,

@@ -13,9 +13,11 @@ from msgspec import Struct
 from orderctl.clock import Clock
 from orderctl.config import Config, is_embedded
 from orderctl.stores.archive import ArchiveStore
-from orderctl.stores.base import CacheStore, HotStore, Registry
+from orderctl.stores.cache import CacheStore
 from orderctl.stores.feed import ChangeFeed
+from orderctl.stores.hot import HotStore
 from orderctl.stores.log import LogStore, topics
+from orderctl.stores.registry import Registry
 from orderctl.stores.sqlite.archive import open_embedded_archive
 from orderctl.stores.sqlite.cache import open_embedded_cache
 from orderctl.stores.sqlite.datadir import DataDir

@@ -24,7 +24,7 @@ from orderctl.order import VISIBLE_ASCII_64, Caller, FieldError
 from orderctl.services.answers import Answer, Failed, Found, Missing, Pending
 from orderctl.services.keys import KeyRing
 from orderctl.services.query import Lookup, QueryService
-from orderctl.stores.base import Ref
+from orderctl.stores.hot import Ref
 from orderctl.stores.record import merchant_digest
 from orderctl.version import VERSION_MAX
 from orderctl.web.auth import authenticate, merchant_of

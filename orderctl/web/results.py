@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from orderctl.order import Order, Refusal, Refused
 from orderctl.services.answers import Failed, Stored
-from orderctl.stores.base import ReferenceReused
+from orderctl.stores.hot import ReferenceReused
 from orderctl.stores.record import Record
 from orderctl.web.common import JSON
 from orderctl.web.headers import etag

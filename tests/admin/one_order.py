@@ -15,7 +15,8 @@ from orderctl.clock import Clock
 from orderctl.ids import group_of, new_order_id, partition_of
 from orderctl.order import Change, Order, Status
 from orderctl.services.pump import Pump
-from orderctl.stores.base import Changed, Created, Draft, Fill, Granted, Removal, Tentative
+from orderctl.stores.cache import Fill, Granted, Tentative
+from orderctl.stores.hot import Changed, Created, Draft, Removal
 from orderctl.stores.log import CHANGES, Outgoing, Place
 from orderctl.stores.record import record_of
 from orderctl.stores.tiers import Tiers

@@ -23,7 +23,7 @@ from orderctl.config import Config, load
 from orderctl.errors import TierUnavailable
 from orderctl.order import Status as OrderStatus
 from orderctl.services.lag import Lag
-from orderctl.stores.base import Heartbeat
+from orderctl.stores.registry import Heartbeat
 from orderctl.stores.tiers import EMBEDDED_KINDS, Tiers
 from tests.admin.one_order import OneOrder
 from tests.services.tiers import Failing

@@ -8,7 +8,7 @@ import pytest
 
 from orderctl.errors import TierUnavailable
 from orderctl.stores.archive import ArchiveStore
-from orderctl.stores.base import Ref
+from orderctl.stores.hot import Ref
 from tests.contract.archive_harness import ArchiveHarness, a_final, at_version, finals, ref_of
 from tests.contract.hot_harness import at_once
 

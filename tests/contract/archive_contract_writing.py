@@ -11,7 +11,7 @@ from orderctl.errors import TierRejected
 from orderctl.ids import new_order_id, partition_in
 from orderctl.order import AMOUNT_MAX, FINAL, Order, Status
 from orderctl.stores.archive import ArchiveStore
-from orderctl.stores.base import Ref
+from orderctl.stores.hot import Ref
 from orderctl.version import VERSION_MAX
 from tests.contract.archive_harness import a_final, finals, ref_of
 from tests.contract.hot_contract_creating import DISTINCT, TEXTS

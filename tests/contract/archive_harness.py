@@ -8,7 +8,7 @@ from msgspec import structs
 
 from orderctl.order import Order, Status
 from orderctl.stores.archive import ArchiveStore
-from orderctl.stores.base import Ref
+from orderctl.stores.hot import Ref
 from tests.contract.hot_harness import an_order
 
 

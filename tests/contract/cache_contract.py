@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orderctl.stores.base import CacheStore
+from orderctl.stores.cache import CacheStore
 from tests.contract.cache_contract_applying import ApplyingContract
 from tests.contract.cache_contract_batches import BatchContract, RaceContract
 from tests.contract.cache_contract_following import FollowingContract

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from orderctl.stores.base import Applied, CacheStore, Promotion, Put
+from orderctl.stores.cache import Applied, CacheStore, Promotion, Put
 from orderctl.stores.record import Entry, Kind, merchant_digest, record_of
 from orderctl.version import VERSION_MAX
 from tests.contract.cache_harness import (

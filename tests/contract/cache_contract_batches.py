@@ -10,7 +10,7 @@ from typing import Any
 
 from orderctl.ids import partition_in
 from orderctl.order import Order
-from orderctl.stores.base import Applied, Busy, CacheStore, Granted, Promotion
+from orderctl.stores.cache import Applied, Busy, CacheStore, Granted, Promotion
 from orderctl.stores.record import Entry, Kind
 from tests.contract.cache_harness import (
     TTL_MS,

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orderctl.order import Order
-from orderctl.stores.base import CacheStore, Granted
+from orderctl.stores.cache import CacheStore, Granted
 from tests.contract.cache_harness import CacheHarness, CacheSuite, at_version, entry_of, filled, orders_of, put, token
 
 GROUP = 9

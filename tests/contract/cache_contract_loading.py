@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from orderctl.errors import TierRejected
-from orderctl.stores.base import ABSENT_TTL_MAX_MS, LEASE_TTL_MS, Applied, Busy, CacheStore, Granted
+from orderctl.stores.cache import ABSENT_TTL_MAX_MS, LEASE_TTL_MS, Applied, Busy, CacheStore, Granted
 from orderctl.stores.record import NO_TOKEN, Entry, Kind
 from orderctl.version import VERSION_MAX
 from tests.contract.cache_harness import (

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from orderctl.errors import TierRejected
 from orderctl.order import Order
-from orderctl.stores.base import Applied, CacheStore, Granted, Promotion, Put
+from orderctl.stores.cache import Applied, CacheStore, Granted, Promotion, Put
 from orderctl.stores.record import Kind
 from tests.contract.cache_contract_batches import ROUNDS, race
 from tests.contract.cache_harness import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orderctl.errors import TierRejected
-from orderctl.stores.base import TENTATIVE_TTL_MAX_MS, Applied, CacheStore, Promotion
+from orderctl.stores.cache import TENTATIVE_TTL_MAX_MS, Applied, CacheStore, Promotion
 from orderctl.stores.record import NO_TOKEN, Entry, Kind
 from tests.contract.cache_harness import (
     RUBBISH,

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from orderctl.ids import group_of, new_order_id, partition_of
 from orderctl.order import Order, Status
-from orderctl.stores.base import CacheStore, Fill, Granted, Put, Tentative
+from orderctl.stores.cache import CacheStore, Fill, Granted, Put, Tentative
 from orderctl.stores.record import NO_TOKEN, Entry, Kind, record_of
 
 TTL_MS = 60_000

@@ -7,10 +7,10 @@ from pathlib import Path
 from orderctl.clock import ManualClock
 from orderctl.contracts import Query
 from orderctl.ids import group_of
+from orderctl.stores.rows import id_bytes
 from orderctl.stores.sqlite.cache import USED_BYTES_MAX, SqliteCacheStore
 from orderctl.stores.sqlite.database import Database
 from orderctl.stores.sqlite.driver import Row
-from orderctl.stores.sqlite.rows import id_bytes
 from orderctl.stores.sqlite.schema import CACHE
 from tests.contract.cache_harness import GROUPS
 

@@ -11,8 +11,8 @@ import pytest
 from orderctl.errors import TierUnavailable
 from orderctl.event import Op, decode, encode
 from orderctl.order import Order, Status
-from orderctl.stores.base import HotStore, Removal
 from orderctl.stores.feed import Boundary, ChangeFeed, FeedItem, RowChange
+from orderctl.stores.hot import HotStore, Removal
 from tests.contract.feed_harness import (
     PATIENCE_S,
     SHARD,

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from orderctl.event import ChangeEvent
 from orderctl.order import Change, Order, Status
-from orderctl.stores.base import Changed, Created, HotStore
 from orderctl.stores.feed import Boundary, ChangeFeed, FeedItem, FeedReader, RowChange
+from orderctl.stores.hot import Changed, Created, HotStore
 from tests.contract.hot_harness import drafts
 
 SHARD = "shard-0"

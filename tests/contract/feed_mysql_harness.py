@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from orderctl.clock import SystemClock
-from orderctl.stores.base import HotStore
 from orderctl.stores.binlog import BinlogFeed, BinlogReader
 from orderctl.stores.binlog_positions import parse_mariadb, parse_mysql
 from orderctl.stores.feed import FeedItem, FeedReader
+from orderctl.stores.hot import HotStore
 from orderctl.stores.mysql_driver import MysqlServer, connect, drop, send
 from tests.contract.feed_harness import PATIENCE_S, SHARD
 from tests.contract.hot_mysql_harness import MysqlHarness

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orderctl.stores.base import HotStore, Registry
+from orderctl.stores.hot import HotStore
+from orderctl.stores.registry import Registry
 from tests.contract.hot_contract_changing import ChangingContract
 from tests.contract.hot_contract_creating import CreatingContract
 from tests.contract.hot_contract_moving import MovingContract

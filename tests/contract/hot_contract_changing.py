@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from orderctl.order import FINAL, Change, Refusal, Refused, Status, Unchanged
-from orderctl.stores.base import Changed, Created, HotStore
+from orderctl.stores.hot import Changed, Created, HotStore
 from orderctl.version import EPOCH_MAX, EPOCH_SHIFT
 from tests.contract.hot_harness import HotHarness, a_draft, an_order, create, drafts, to
 

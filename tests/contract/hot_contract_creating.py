@@ -9,7 +9,7 @@ from msgspec import structs
 
 from orderctl.errors import TierRejected
 from orderctl.order import Status
-from orderctl.stores.base import Created, HotStore, Ref, ReferenceReused, Replayed
+from orderctl.stores.hot import Created, HotStore, Ref, ReferenceReused, Replayed
 from tests.contract.hot_harness import a_draft, create, drafts, refs_of_one_group, to
 
 TEXTS = [

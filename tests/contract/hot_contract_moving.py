@@ -9,7 +9,7 @@ import pytest
 
 from orderctl.ids import group_of
 from orderctl.order import FINAL, Order, Refusal, Refused, Status
-from orderctl.stores.base import (
+from orderctl.stores.hot import (
     Changed,
     Created,
     CreateOutcome,

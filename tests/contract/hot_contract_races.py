@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 
 from orderctl.order import Order, Refusal, Refused, Status
-from orderctl.stores.base import Changed, Created, HotStore, ReferenceReused, Replayed
+from orderctl.stores.hot import Changed, Created, HotStore, ReferenceReused, Replayed
 from tests.contract.hot_harness import HotHarness, a_draft, at_once, create, drafts, to
 
 ROUNDS = 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orderctl.order import Status
-from orderctl.stores.base import Changed, Created, HotStore, Ref, Replayed
+from orderctl.stores.hot import Changed, Created, HotStore, Ref, Replayed
 from tests.contract.hot_harness import HotHarness, a_draft, an_order, create, drafts, to
 
 

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from orderctl.errors import ConfigError, TierRejected
 from orderctl.order import Role
-from orderctl.stores.base import ApiKey, Heartbeat, Registry
+from orderctl.stores.registry import ApiKey, Heartbeat, Registry
 from tests.contract.hot_harness import GROUPS, HotHarness, at_once, create
 
 SLACK_US = 1_000_000

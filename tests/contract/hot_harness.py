@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from orderctl.ids import new_order_id, partition_of
 from orderctl.order import Change, Order, Status
-from orderctl.stores.base import Created, Draft, HotStore, Registry
+from orderctl.stores.hot import Created, Draft, HotStore
+from orderctl.stores.registry import Registry
 
 T = TypeVar("T")
 

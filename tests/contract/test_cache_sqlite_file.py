@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orderctl.errors import TierUnavailable
-from orderctl.stores.base import Applied, Busy
+from orderctl.stores.cache import Applied, Busy
 from orderctl.stores.sqlite.cache import SWEEP_COUNT, boot_id
 from tests.contract.cache_contract import CacheContract
 from tests.contract.cache_harness import GROUPS, CacheSuite, an_order, entry_of, filled, put, token
@@ -63,7 +63,7 @@ ASK = """
 import sys
 from pathlib import Path
 from orderctl.clock import SystemClock
-from orderctl.stores.base import Granted
+from orderctl.stores.cache import Granted
 from orderctl.stores.sqlite.cache import open_embedded_cache
 
 path, number, *ids = sys.argv[1:]

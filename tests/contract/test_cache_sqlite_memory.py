@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orderctl.stores.base import LEASE_TTL_MS, TENTATIVE_TTL_MAX_MS, Busy, Granted, Tentative
+from orderctl.stores.cache import LEASE_TTL_MS, TENTATIVE_TTL_MAX_MS, Busy, Granted, Tentative
 from orderctl.stores.record import record_of
 from tests.contract.cache_contract import CacheContract
 from tests.contract.cache_harness import CacheSuite, an_order, filled, token

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from msgspec import structs
 
 from orderctl.order import Order
-from orderctl.stores.base import Applied, Busy, Granted, LookupOutcome, Promotion, Put, Tentative
+from orderctl.stores.cache import Applied, Busy, Granted, LookupOutcome, Promotion, Put, Tentative
 from orderctl.stores.record import NO_TOKEN, Entry, Kind, record_of
 from tests.contract.cache_harness import an_order, at_version, entry_of, filled, not_found, token
 from tests.contract.cache_sqlite_harness import SqliteCacheHarness

@@ -16,8 +16,8 @@ from orderctl.contracts import Query
 from orderctl.errors import TierRejected
 from orderctl.event import Op
 from orderctl.order import Order, Status
-from orderctl.stores.base import HotStore
 from orderctl.stores.feed import ChangeFeed, FeedPurged, FeedReader
+from orderctl.stores.hot import HotStore
 from orderctl.stores.sqlite.database import Database
 from orderctl.stores.sqlite.embedded import EmbeddedHot, open_embedded_hot
 from orderctl.stores.sqlite.feed import PURGE_COUNT, SqliteChangeFeed, open_embedded_feed

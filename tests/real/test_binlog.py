@@ -16,9 +16,9 @@ from orderctl.errors import TierRejected, TierUnavailable
 from orderctl.event import Op
 from orderctl.order import Order, Status
 from orderctl.secret import Secret
-from orderctl.stores.base import Created, Draft, HotStore
 from orderctl.stores.binlog import BinlogFeed, BinlogReader
 from orderctl.stores.feed import Boundary, FeedItem, FeedPurged
+from orderctl.stores.hot import Created, Draft, HotStore
 from tests.contract.feed_harness import SHARD, boundaries, change_all, create_all, events, transactions
 from tests.contract.feed_mysql_harness import MysqlFeedHarness, end_of_binlog, includes
 from tests.contract.hot_harness import an_order, drafts

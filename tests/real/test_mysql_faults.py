@@ -16,7 +16,7 @@ from orderctl.clock import SystemClock
 from orderctl.errors import OutcomeUnknown, TierError, TierRejected, TierUnavailable
 from orderctl.order import Order, Status
 from orderctl.secret import Secret
-from orderctl.stores.base import Changed, Created, HotStore
+from orderctl.stores.hot import Changed, Created, HotStore
 from orderctl.stores.mysql_hot import MysqlHot, open_mysql_hot
 from tests.contract.hot_harness import GROUPS, a_draft, an_order, at_once, create, drafts, to
 from tests.contract.hot_mysql_harness import MysqlHarness

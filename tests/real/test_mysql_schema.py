@@ -13,12 +13,13 @@ from orderctl.contracts import Query, contract_text, named_queries
 from orderctl.errors import ConfigError, TierError, TierRejected, TierUnavailable
 from orderctl.order import Order, Status
 from orderctl.secret import Secret
-from orderctl.stores.base import Changed, Created, Heartbeat, Removal
+from orderctl.stores.hot import Changed, Created, Removal
 from orderctl.stores.mysql import QUERIES
 from orderctl.stores.mysql_database import MysqlDatabase, Session
 from orderctl.stores.mysql_driver import MysqlServer, Row, render
 from orderctl.stores.mysql_hot import MysqlHot, migrate_shard, open_mysql_hot
 from orderctl.stores.mysql_schema import Migration, known_migrations, migrate, missing_migrations, require_schema
+from orderctl.stores.registry import Heartbeat
 from tests.contract.hot_harness import GROUPS, a_draft, at_once, create, drafts, to
 from tests.contract.hot_mysql_harness import TemporaryDatabase
 from tests.real.mariadb_server import MariadbServer, mariadb

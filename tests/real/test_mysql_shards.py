@@ -12,7 +12,7 @@ from orderctl.ids import group_of
 from orderctl.order import Change, Status
 from orderctl.secret import Secret
 from orderctl.sections import ShardSection
-from orderctl.stores.base import Changed, Created
+from orderctl.stores.hot import Changed, Created
 from orderctl.stores.mysql_hot import groups_of, migrate_shard, open_mysql_hot, open_mysql_shards, server_of
 from orderctl.stores.sharded import PartlyRead, PartlyWritten
 from tests.contract.hot_harness import GROUPS, drafts

@@ -21,7 +21,7 @@ from orderctl.errors import TierUnavailable
 from orderctl.ids import PARTITIONS, group_of, new_order_id
 from orderctl.order import Order
 from orderctl.secret import Secret
-from orderctl.stores.base import Applied, Busy, Granted, Tentative
+from orderctl.stores.cache import Applied, Busy, Granted, Tentative
 from orderctl.stores.record import record_of
 from orderctl.stores.redis import RedisCacheStore, entry_key, mark_key, open_redis_cache
 from orderctl.stores.redis_nodes import SILENCE_S, Access, Conversation

@@ -11,7 +11,7 @@ import pytest
 
 from orderctl.errors import TierUnavailable
 from orderctl.order import Order
-from orderctl.stores.base import Applied, Busy, CacheStore, Granted, Promotion, Tentative
+from orderctl.stores.cache import Applied, Busy, CacheStore, Granted, Promotion, Tentative
 from orderctl.stores.record import Kind, record_of
 from orderctl.stores.redis import RedisCacheStore, entry_key, mark_key
 from tests.contract.cache_harness import GROUPS, TTL_MS, at_version, entry_of, filled, orders_of, put, token

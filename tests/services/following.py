@@ -16,7 +16,7 @@ from orderctl.ids import group_of
 from orderctl.metrics import Metrics
 from orderctl.order import Order
 from orderctl.services.cache_sync import CacheSync, Parked
-from orderctl.stores.base import CacheStore
+from orderctl.stores.cache import CacheStore
 from orderctl.stores.log import CHANGES, PARKED, LogStore, Message, Outgoing, Place, topics
 from orderctl.stores.record import Entry
 from orderctl.stores.sqlite.log import open_embedded_log

@@ -12,7 +12,7 @@ from orderctl.clock import ManualClock
 from orderctl.metrics import Metrics
 from orderctl.order import Change, Order, Status
 from orderctl.services.archiving import ArchiverSettings, Mover
-from orderctl.stores.base import Changed, Created
+from orderctl.stores.hot import Changed, Created
 from orderctl.stores.sqlite.archive import SqliteArchiveStore, open_embedded_archive
 from orderctl.stores.sqlite.archive_power import everything
 from orderctl.stores.sqlite.embedded import EmbeddedHot, open_embedded_hot

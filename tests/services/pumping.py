@@ -14,8 +14,8 @@ from orderctl.event import ChangeEvent
 from orderctl.ids import group_of
 from orderctl.order import Change, Order, Status
 from orderctl.services.pump import Checkpoint, Pump, last_checkpoint
-from orderctl.stores.base import Created, Removal
 from orderctl.stores.feed import ChangeFeed, FeedItem, FeedReader, RowChange
+from orderctl.stores.hot import Created, Removal
 from orderctl.stores.log import CHANGES, CHECKPOINTS, Message, Outgoing, Place, topics
 from orderctl.stores.sqlite.embedded import EmbeddedHot, open_embedded_hot
 from orderctl.stores.sqlite.log import SqliteLogStore, open_embedded_log

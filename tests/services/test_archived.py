@@ -12,7 +12,8 @@ from orderctl.errors import TierRejected, TierUnavailable
 from orderctl.order import Change, Refusal, Refused, Status
 from orderctl.services.answers import Failed, Stored
 from orderctl.services.archiving import ArchiverSettings, Mover
-from orderctl.stores.base import Put, Ref, ReferenceReused, Removal
+from orderctl.stores.cache import Put
+from orderctl.stores.hot import Ref, ReferenceReused, Removal
 from orderctl.stores.record import Record, record_of
 from tests.services.tiers import Bench, asking, away, open_bench
 

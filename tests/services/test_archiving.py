@@ -15,7 +15,7 @@ from orderctl.errors import OutcomeUnknown, TierError, TierRejected, TierUnavail
 from orderctl.ids import group_of
 from orderctl.order import Order, Status
 from orderctl.services.archiving import RESCAN_S, Mover
-from orderctl.stores.base import Removal
+from orderctl.stores.hot import Removal
 from tests.contract.hot_harness import GROUPS
 from tests.services.moving import Killed, OrderLost, Stage, Watched, open_stage
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from orderctl.errors import TierUnavailable
 from orderctl.services.cache_sync import CacheSync
-from orderctl.stores.base import CacheStore
+from orderctl.stores.cache import CacheStore
 from orderctl.stores.log import CHANGES, Message, Place
 from orderctl.stores.record import decode
 from tests.contract.cache_contract_following import GROUP as FOLLOWED

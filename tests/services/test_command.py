@@ -8,7 +8,7 @@ from orderctl.order import Change, Order, Refusal, Refused, Status
 from orderctl.services.answers import Stored
 from orderctl.services.caching import record_ttl_ms
 from orderctl.services.command import CommandService
-from orderctl.stores.base import ReferenceReused
+from orderctl.stores.hot import ReferenceReused
 from orderctl.stores.record import Entry, Kind, Record
 from tests.services.tiers import Bench, LosesTheReply, asking, away
 

@@ -10,7 +10,7 @@ import pytest
 from orderctl.errors import OutcomeUnknown, TierError
 from orderctl.order import Change, Status
 from orderctl.services.answers import Failed, Stored
-from orderctl.stores.base import ChangeOutcome, CreateOutcome, Draft, HotStore, do_nothing
+from orderctl.stores.hot import ChangeOutcome, CreateOutcome, Draft, HotStore, do_nothing
 from orderctl.stores.record import Kind, Record
 from orderctl.stores.sharded import PartlyWritten
 from tests.services.tiers import Bench, asking, away

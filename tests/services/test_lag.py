@@ -14,8 +14,8 @@ from orderctl.errors import TierUnavailable
 from orderctl.order import Change, Order, Status
 from orderctl.services.lag import COUNT_MAX, Lag, archiver_lag, cdc_lag, follower_lag
 from orderctl.services.pump import Checkpoint, Pump
-from orderctl.stores.base import Created
 from orderctl.stores.feed import FeedPurged
+from orderctl.stores.hot import Created
 from orderctl.stores.log import CHANGES, CHECKPOINTS, Outgoing, Place, topics
 from orderctl.stores.sqlite.log import open_embedded_log
 from orderctl.stores.tiers import SHARD, Tiers, open_tiers

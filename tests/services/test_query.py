@@ -9,7 +9,7 @@ from orderctl.errors import TierError
 from orderctl.order import Change, Status
 from orderctl.services.answers import Failed, Forward, Found, Missing, Pending, Source, Stored, Via
 from orderctl.services.query import Lookup, QueryService, QuerySettings
-from orderctl.stores.base import Ref, Removal
+from orderctl.stores.hot import Ref, Removal
 from orderctl.stores.record import Record, merchant_digest
 from tests.services.tiers import Bench, asking, away
 

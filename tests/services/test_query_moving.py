@@ -19,7 +19,7 @@ from orderctl.order import Change, Order, Status
 from orderctl.services.answers import Found
 from orderctl.services.archiving import ArchiverSettings, Mover
 from orderctl.services.query import Lookup, QueryService, QuerySettings
-from orderctl.stores.base import Changed, Created
+from orderctl.stores.hot import Changed, Created
 from orderctl.stores.tiers import Tiers, open_tiers
 from tests.contract.hot_harness import drafts
 

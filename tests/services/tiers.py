@@ -16,7 +16,7 @@ from orderctl.metrics import Metrics
 from orderctl.order import Change, NewOrder
 from orderctl.services.command import CommandService, CommandSettings, CreateRequest
 from orderctl.services.query import QueryService, QuerySettings
-from orderctl.stores.base import ChangeOutcome, CreateOutcome, Draft, HotStore, do_nothing
+from orderctl.stores.hot import ChangeOutcome, CreateOutcome, Draft, HotStore, do_nothing
 from orderctl.stores.tiers import Tiers, open_tiers
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from orderctl.daemons.cdc import CdcDaemon
 from orderctl.daemons.manifest import Manifest, select
 from orderctl.errors import TierUnavailable
 from orderctl.order import Change, Order, Status
-from orderctl.stores.base import Created
+from orderctl.stores.hot import Created
 from orderctl.stores.log import CHANGES, LogStore
 from orderctl.stores.tiers import Tiers
 from tests.contract.hot_harness import drafts

@@ -19,7 +19,7 @@ from orderctl.errors import TierUnavailable
 from orderctl.ids import group_of
 from orderctl.order import Change, Order, Status
 from orderctl.sections import ArchiverSection, DaemonSection
-from orderctl.stores.base import Fill
+from orderctl.stores.cache import Fill
 from orderctl.stores.log import CHANGES, topics
 from orderctl.stores.record import record_of
 from orderctl.stores.sqlite.embedded import open_embedded_hot

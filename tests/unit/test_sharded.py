@@ -13,7 +13,7 @@ import pytest
 from orderctl.errors import ConfigError, OutcomeUnknown, TierError, TierRejected, TierUnavailable
 from orderctl.ids import group_of
 from orderctl.order import Change, Status
-from orderctl.stores.base import Changed, Created, CreateOutcome, Cursor, Draft, Ref, Removal, do_nothing
+from orderctl.stores.hot import Changed, Created, CreateOutcome, Cursor, Draft, Ref, Removal, do_nothing
 from orderctl.stores.sharded import PartlyRead, PartlyWritten, Shard, ShardedHotStore
 from orderctl.stores.sqlite.database import Database
 from orderctl.stores.sqlite.hot import SqliteHotStore

@@ -19,7 +19,7 @@ from orderctl.clock import SystemClock
 from orderctl.contracts import Query
 from orderctl.errors import ConfigError, OutcomeUnknown, TierError, TierRejected, TierUnavailable
 from orderctl.order import Status
-from orderctl.stores.base import Created, HotStore
+from orderctl.stores.hot import Created, HotStore
 from orderctl.stores.sqlite.database import Database
 from orderctl.stores.sqlite.datadir import DataDir
 from orderctl.stores.sqlite.driver import OLDEST_SQLITE, require_sqlite, translate, translate_at_commit

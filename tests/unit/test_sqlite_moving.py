@@ -12,9 +12,9 @@ import pytest
 from orderctl.clock import ManualClock
 from orderctl.contracts import contract_text, named_queries
 from orderctl.order import Status
+from orderctl.stores.rows import id_text
 from orderctl.stores.sqlite.embedded import open_embedded_hot
 from orderctl.stores.sqlite.hot import QUERIES
-from orderctl.stores.sqlite.rows import id_text
 from orderctl.stores.sqlite.schema import HOT, migrate
 from tests.contract.hot_harness import GROUPS, to
 

@@ -3,7 +3,7 @@
 from contextlib import closing
 
 from orderctl.clock import ManualClock
-from orderctl.stores.base import SILENCE_MAX_S, Heartbeat
+from orderctl.stores.registry import SILENCE_MAX_S, Heartbeat
 from orderctl.stores.sqlite.embedded import open_embedded_hot
 
 

@@ -12,10 +12,10 @@ from orderctl.clock import Clock
 from orderctl.contracts import named_queries
 from orderctl.errors import TierUnavailable
 from orderctl.order import Order
-from orderctl.stores.base import Ref
+from orderctl.stores.hot import Ref
+from orderctl.stores.rows import id_bytes, id_text, order_of, row_of
 from orderctl.stores.sqlite.archive_power import QUERIES, Unsynced, everything
 from orderctl.stores.sqlite.database import Database
-from orderctl.stores.sqlite.rows import id_bytes, id_text, order_of, row_of
 from orderctl.stores.sqlite.schema import ARCHIVE
 
 

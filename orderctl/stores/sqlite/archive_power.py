@@ -19,8 +19,8 @@ import msgspec
 from orderctl.clock import US_PER_S, Clock
 from orderctl.contracts import named_queries
 from orderctl.order import Order
+from orderctl.stores.rows import id_text, order_of, row_of
 from orderctl.stores.sqlite.driver import Transaction
-from orderctl.stores.sqlite.rows import id_text, order_of, row_of
 
 QUERIES: Final = "sqlite/archive_queries.sql"
 ORDERS: Final = "orders"

@@ -16,7 +16,7 @@ from typing import Final
 
 from orderctl.clock import Clock
 from orderctl.contracts import named_queries
-from orderctl.stores.base import TENTATIVE_TTL_MAX_MS, Applied, Fill, LookupOutcome, Promotion, Put, Tentative
+from orderctl.stores.cache import TENTATIVE_TTL_MAX_MS, Applied, Fill, LookupOutcome, Promotion, Put, Tentative
 from orderctl.stores.cache_checks import check_fills, check_groups, check_lookup, check_sync, check_tentatives
 from orderctl.stores.record import Entry
 from orderctl.stores.sqlite.cache_rules import (

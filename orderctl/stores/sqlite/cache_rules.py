@@ -7,7 +7,7 @@ from typing import Final
 
 from orderctl.contracts import named_queries
 from orderctl.ids import group_of
-from orderctl.stores.base import (
+from orderctl.stores.cache import (
     ABSENT_TTL_MAX_MS,
     LEASE_TTL_MS,
     TENTATIVE_TTL_MAX_MS,
@@ -21,8 +21,8 @@ from orderctl.stores.base import (
     Tentative,
 )
 from orderctl.stores.record import Entry, Kind, Record, decode, encode_marker, encode_record
+from orderctl.stores.rows import id_bytes
 from orderctl.stores.sqlite.driver import Transaction
-from orderctl.stores.sqlite.rows import id_bytes
 from orderctl.version import NEVER
 
 QUERIES: Final = "sqlite/cache_queries.sql"

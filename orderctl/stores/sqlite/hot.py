@@ -9,7 +9,7 @@ import msgspec
 
 from orderctl.contracts import named_queries
 from orderctl.order import Change, Order, Transition, decide
-from orderctl.stores.base import (
+from orderctl.stores.hot import (
     Changed,
     ChangeOutcome,
     Created,
@@ -23,9 +23,9 @@ from orderctl.stores.base import (
     Replayed,
     do_nothing,
 )
+from orderctl.stores.rows import id_bytes, id_text, order_of, row_of
 from orderctl.stores.sqlite.database import Database
 from orderctl.stores.sqlite.driver import Transaction
-from orderctl.stores.sqlite.rows import id_bytes, id_text, order_of, row_of
 
 QUERIES = "sqlite/hot_queries.sql"
 

@@ -12,7 +12,7 @@ from orderctl.contracts import named_queries
 from orderctl.errors import ConfigError
 from orderctl.ids import is_valid_group_count
 from orderctl.order import Role
-from orderctl.stores.base import SILENCE_MAX_S, ApiKey, Deployment, Heartbeat
+from orderctl.stores.registry import SILENCE_MAX_S, ApiKey, Deployment, Heartbeat
 from orderctl.stores.sqlite.database import Database
 from orderctl.stores.sqlite.driver import Row
 from orderctl.stores.sqlite.hot import QUERIES

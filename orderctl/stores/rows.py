@@ -1,11 +1,13 @@
-"""How the embedded databases hold an order: its columns in the order of its fields, its id as 16 bytes."""
+"""How a database hands an order over: its columns in the order of its fields, its id as 16 bytes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from orderctl.order import Order, Status
-from orderctl.stores.sqlite.driver import Row
 
 
 def id_bytes(order_id: str) -> bytes:
@@ -24,7 +26,7 @@ def row_of(order: Order) -> dict[str, object]:
     return msgspec.structs.asdict(order) | {"order_id": id_bytes(order.order_id)}
 
 
-def order_of(row: Row) -> Order:
+def order_of(row: Sequence[Any]) -> Order:
     """The order in a row that was asked for with all columns."""
     order_id, merchant_id, merchant_ref, amount, currency, method, metadata, status, *rest = row
     return Order(
