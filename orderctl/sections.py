@@ -104,6 +104,17 @@ class QuerySection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     mysql_first_s: Annotated[
         Duration, _duration("Orders younger than this are looked for in the hot store first, older ones in the archive")
     ] = Duration(960)
+    loads_max: Annotated[
+        int, _key("Orders that a process may be loading from each database; beyond it 202", ge=1, le=1_000_000)
+    ] = 1_000
+    near_ttl_ms: Annotated[
+        int,
+        _key("How long process memory answers for an open order, in milliseconds; 0 is not at all", ge=0, le=60_000),
+    ] = 50
+    near_orders_max: Annotated[
+        int, _key("Orders that process memory holds, and as many versions of others", ge=0, le=100_000_000)
+    ] = 100_000
+    near_bytes_max: Annotated[int, _key("Bytes that the orders in process memory may take", ge=0, le=1 << 40)] = 1 << 26
 
 
 class AdminSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -149,6 +160,20 @@ class ArchiverSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     lag_max: Annotated[
         int, _key("Events that cache-sync may be behind; beyond it the archiver holds back", ge=1, le=1_000_000_000)
     ] = 100_000
+
+
+class TimeoutsSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The time-out of orders that are past their deadline."""
+
+    sweep_interval: Annotated[
+        Duration, _duration("How often overdue orders are looked for, at the least", above_zero=True, max_s=60)
+    ] = Duration(1)
+    sweep_grace: Annotated[
+        Duration, _duration("How long an order is overdue before it is swept, so that events come first", max_s=60)
+    ] = Duration(1)
+    sweep_rate_max: Annotated[
+        int, _key("Orders a second that a process times out by sweeping", ge=100, le=10_000_000)
+    ] = 10_000
 
 
 class AuditSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -231,6 +256,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     cache: CacheSection = field(default_factory=CacheSection)
     deployment: DeploymentSection = field(default_factory=DeploymentSection)
     archiver: ArchiverSection = field(default_factory=ArchiverSection)
+    timeouts: TimeoutsSection = field(default_factory=TimeoutsSection)
     audit: AuditSection = field(default_factory=AuditSection)
     mysql: MysqlSection = field(default_factory=MysqlSection)
     redis: RedisSection = field(default_factory=RedisSection)

@@ -8,15 +8,19 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from orderctl.admin.tier_views import InTiers, in_tiers
-from orderctl.admin.verdict import Cached, Finding, Look, judge
+from orderctl.admin.tier_views import InTiers, Unreachable, in_tiers
+from orderctl.admin.verdict import Cached, Finding, Judgement, Look, judge
 from orderctl.body import rfc3339
 from orderctl.clock import Clock
+from orderctl.errors import TierError
 from orderctl.ids import created_ms, group_of
 from orderctl.order import Order
 from orderctl.services.last_event import SEARCH_MAX, LastEvent, last_event
+from orderctl.services.late import LateShown, shown
 from orderctl.services.side_by_side import Question
 from orderctl.stores.cache import CacheStore
+from orderctl.stores.late import LateResult
+from orderctl.stores.late_rows import earliest
 from orderctl.stores.tiers import Tiers
 
 T = TypeVar("T")
@@ -39,12 +43,16 @@ class InspectSettings(Struct, frozen=True):
 
 
 class Inspection(Struct, frozen=True):
-    """What is shown. `created_at` is the order's own, or, of one that only its id is known of, the id's."""
+    """What is shown. `created_at` is the order's own, or, of one that only its id is known of, the id's.
+
+    `late_results` are the outcomes that came after the order was final, the earliest first.
+    """
 
     order_id: str
     group: int
     created_at: str
     tiers: InTiers
+    late_results: list[LateShown] | Unreachable
     consistent: bool
     verdict: str
 
@@ -55,6 +63,7 @@ def inspect(tiers: Tiers, clock: Clock, order_id: str, settings: InspectSettings
     The tiers tell of slightly different moments, so an order that moves may be seen in neither place or at two versions. That
     they differ, or that none has it, therefore counts only if it is still so when it is looked at again, over a second.
     """
+    asked_late = Question("late results", lambda: _late(tiers, order_id), within_s=settings.tier_limit_s)
     never = threading.Event()
     for attempt in range(LOOKS):
         if attempt:
@@ -64,11 +73,16 @@ def inspect(tiers: Tiers, clock: Clock, order_id: str, settings: InspectSettings
         judgement = judge(seen, now_us=clock.now_us(), archiver_needs_s=needs_s)
         if judgement.finding in {Finding.CONSISTENT, Finding.UNKNOWN}:
             break
+    late = asked_late.answer()
+    if isinstance(late, TierError) and judgement.finding is Finding.CONSISTENT:
+        said = judgement.verdict.removesuffix(".")
+        judgement = Judgement(Finding.UNKNOWN, f"{said}; whether an outcome came too late could not be seen.")
     inspection = Inspection(
         order_id=order_id,
         group=group_of(order_id, settings.groups),
         created_at=rfc3339(_created_us(order_id, seen)),
         tiers=in_tiers(seen),
+        late_results=Unreachable(str(late)) if isinstance(late, TierError) else shown(late),
         consistent=judgement.finding in {Finding.CONSISTENT, Finding.NOWHERE},
         verdict=judgement.verdict,
     )
@@ -88,9 +102,15 @@ def look(tiers: Tiers, order_id: str, settings: InspectSettings) -> Look:
     return Look(cache.answer(), hot.answer(), archive.answer(), log.answer())
 
 
-def _cached(cache: CacheStore, order_id: str) -> Cached | None:
-    entry = cache.get([order_id])[0]
-    return None if entry is None else Cached(entry, cache.ttl_ms([order_id])[0])
+def _late(tiers: Tiers, order_id: str) -> list[LateResult]:
+    """From both databases, the hot one first: they are copied before they are removed."""
+    (kept,), (archived,) = tiers.late.load([order_id]), tiers.late_archive.load([order_id])
+    return earliest([*kept, *archived])
+
+
+def _cached(cache: CacheStore, order_id: str) -> Cached:
+    ids = [order_id]
+    return Cached(cache.get(ids)[0], cache.ttl_ms(ids)[0], cache.timer_ttl_ms(ids)[0])
 
 
 def _created_us(order_id: str, seen: Look) -> int:

@@ -12,7 +12,7 @@ from orderctl.clock import Clock
 from orderctl.errors import TierError
 from orderctl.services.lag import Lag, archiver_lag, cdc_lag, follower_lag
 from orderctl.services.side_by_side import Question
-from orderctl.stores.log import CHANGES
+from orderctl.stores.log import CHANGES, EXPIRED
 from orderctl.stores.registry import Heartbeat, Registry
 from orderctl.stores.tiers import EMBEDDED_KINDS, Tiers
 
@@ -129,6 +129,7 @@ def _lags(groups: Mapping[str, str | None], tiers: Tiers, clock: Clock, limit_s:
         "cdc": lambda: cdc_lag(tiers.feeds, tiers.log, clock, wait_s=0.0 if is_embedded else FEED_WAIT_S),
         "cache-sync": lambda: follower_lag(tiers.log, str(groups["cache-sync"]), CHANGES, clock),
         "archiver": lambda: archiver_lag(tiers.hot, clock),
+        "timeouts": lambda: follower_lag(tiers.log, str(groups["timeouts"]), EXPIRED, clock),
     }
     asked = {name: Question(name, ask, within_s=limit_s) for name, ask in followed.items() if name in groups}
     answers = {name: question.answer() for name, question in asked.items()}

@@ -36,13 +36,17 @@ class InDatabase(Struct, frozen=True, kw_only=True):
 
 
 class InCache(Struct, frozen=True, kw_only=True):
-    """The cache's entry. Of a lease the version is its floor; a lease and `absent` have no status."""
+    """The cache's entry. Of a lease the version is its floor; a lease and `absent` have no status.
+
+    `timer_ttl_s` is in how long the order's timer goes off, None where it has none.
+    """
 
     present: bool = True
     version: int
     status: Status | None
     kind: str
     ttl_s: float | None
+    timer_ttl_s: float | None
 
 
 class InLog(Struct, frozen=True, kw_only=True):
@@ -85,14 +89,22 @@ def _in_database(order: Order | TierError | None) -> InDatabase | Missing | Unre
     )
 
 
-def _in_cache(cached: Cached | TierError | None) -> InCache | Missing | Unreachable:
-    if cached is None:
-        return Missing()
+def _in_cache(cached: Cached | TierError) -> InCache | Missing | Unreachable:
     if isinstance(cached, TierError):
         return Unreachable(str(cached))
-    entry = cached.entry
-    ttl_s = None if cached.ttl_ms is None else cached.ttl_ms / 1000
-    return InCache(version=entry.version, status=entry.status, kind=entry.kind.name.lower(), ttl_s=ttl_s)
+    if cached.entry is None:
+        return Missing()
+    return InCache(
+        version=cached.entry.version,
+        status=cached.entry.status,
+        kind=cached.entry.kind.name.lower(),
+        ttl_s=_seconds(cached.ttl_ms),
+        timer_ttl_s=_seconds(cached.timer_ttl_ms),
+    )
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
 
 
 def _in_log(last: LastEvent | NoEvent | TierError) -> InLog | Missing | Unreachable:

@@ -29,16 +29,20 @@ class Finding(Enum):
 
 
 class Cached(Struct, frozen=True):
-    """A cache entry, and for how long it is there still; None where it went while it was looked at."""
+    """What the cache has of an order: its entry, for how long that is there still, and in how long its timer goes off.
 
-    entry: Entry
+    Each is None where there is none; `ttl_ms` also where the entry went while it was looked at.
+    """
+
+    entry: Entry | None
     ttl_ms: int | None
+    timer_ttl_ms: int | None
 
 
 class Look(Struct, frozen=True):
     """One order in every tier, as each was asked at about the same time. None: the tier does not have it."""
 
-    cache: Cached | TierError | None
+    cache: Cached | TierError
     hot: Order | TierError | None
     archive: Order | TierError | None
     log: LastEvent | NoEvent | TierError
@@ -80,7 +84,12 @@ def judge(look: Look, *, now_us: int, archiver_needs_s: float) -> Judgement:
     assert seen is not None
     if differences:
         return Judgement(Finding.DIFFERENT, _sentence(*differences))
-    remarks = [*_of_the_move(seen, now_us, archiver_needs_s), *_of_the_cache(look), *_of_the_log(look, seen)]
+    remarks = [
+        *_of_the_move(seen, now_us, archiver_needs_s),
+        *_of_the_cache(look),
+        *_of_the_timer(look, seen, now_us),
+        *_of_the_log(look, seen),
+    ]
     if seen.source is not None:
         return Judgement(Finding.CONSISTENT, _sentence(_agreement(seen, seen.source), *remarks))
     if seen.cached is not None:
@@ -163,7 +172,7 @@ def _of_the_move(seen: Seen, now_us: int, archiver_needs_s: float) -> Iterator[s
 
 
 def _of_the_cache(look: Look) -> Iterator[str]:
-    if not isinstance(look.cache, Cached):
+    if not isinstance(look.cache, Cached) or look.cache.entry is None:
         return
     left = "" if look.cache.ttl_ms is None else f" ({look.cache.ttl_ms / 1000:.1f} s left)"
     match look.cache.entry.kind:
@@ -175,6 +184,12 @@ def _of_the_cache(look: Look) -> Iterator[str]:
             yield f"the cache holds `absent`{left}: no database had the order a moment ago"
         case Kind.RECORD:
             pass
+
+
+def _of_the_timer(look: Look, seen: Seen, now_us: int) -> Iterator[str]:
+    is_waiting = seen.hot is not None and not seen.hot.status.is_final and seen.hot.deadline_at > now_us
+    if is_waiting and isinstance(look.cache, Cached) and look.cache.timer_ttl_ms is None:
+        yield "the cache has no timer for its deadline: at that time the sweep finds it"
 
 
 def _of_the_log(look: Look, seen: Seen) -> Iterator[str]:

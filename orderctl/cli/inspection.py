@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from orderctl.admin.inspection import Inspection
 
 TIERS = ("cache", "hot", "archive", "log")
-SHOWN = ("present", "version", "status", "kind", "ttl_s", "op", "partition", "offset")
+SHOWN = ("present", "version", "status", "kind", "ttl_s", "timer_ttl_s", "op", "partition", "offset")
 """What the table shows of each tier; JSON has the rest."""
 WIDTH = 80
 
@@ -62,8 +62,21 @@ def table(inspection: Inspection) -> str:
     tiers: dict[str, dict[str, object]] = msgspec.to_builtins(inspection.tiers)
     rows = [(name, *(_shown(tiers[tier], name) for tier in TIERS)) for name in SHOWN]
     body = columns(("", *TIERS), [row for row in rows if any(value is not None for value in row[1:])])
-    verdict = "\n".join(textwrap.wrap(printable(inspection.verdict), WIDTH, break_on_hyphens=False))
-    return f"{head}\n{body}\n{verdict}\n"
+    late = _late(msgspec.to_builtins(inspection.late_results))
+    return f"{head}\n{body}\n{late}{_wrapped(inspection.verdict)}"
+
+
+def _late(results: list[dict[str, object]] | dict[str, object]) -> str:
+    """A line for each outcome that came too late."""
+    if isinstance(results, dict):
+        return _wrapped(f"late results: {results['error']}")
+    return "".join(
+        _wrapped(f"late: {r['status']} at {r['received_at']}, {r['status_reason'] or 'no reason'}") for r in results
+    )
+
+
+def _wrapped(text: str) -> str:
+    return "".join(f"{line}\n" for line in textwrap.wrap(printable(text), WIDTH, break_on_hyphens=False))
 
 
 def _shown(tier: dict[str, object], name: str) -> object:

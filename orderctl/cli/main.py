@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
-from orderctl.cli import configuration, inspection, key, migrate, order, serve, stack, status
+from orderctl.cli import configuration, inspection, key, migrate, order, serve, shard, stack, status
 from orderctl.cli.deadline import TimedOut
 from orderctl.cli.options import State
 from orderctl.cli.output import OutputClosed, give_up_stdout, note, write
@@ -125,7 +125,7 @@ def _root(
 
 
 serve.register(app)
-for group in (order, key, configuration, stack):
+for group in (order, key, configuration, stack, shard):
     app.add_typer(group.app)
 inspection.register(app)
 migrate.register(app)

@@ -38,7 +38,8 @@ def serve(
     daemons: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="DAEMON", help="command, query, cdc, cache-sync, archiver; none named: all, in one process."
+            metavar="DAEMON",
+            help="command, query, cdc, cache-sync, archiver, expiry, timeouts; none named: all, in one process.",
         ),
     ] = None,
     workers: Annotated[

@@ -12,6 +12,7 @@ from orderctl.daemons.manifest import Manifest
 from orderctl.errors import TierError
 from orderctl.services.archiving import ArchiverSettings, Mover
 from orderctl.services.consumer import Consumer, lag_events
+from orderctl.services.late_moving import LateMover, LateMoverSettings
 from orderctl.stores.log import CHANGES, Message, Place
 
 WAKE_BATCH = 5_000
@@ -19,6 +20,8 @@ IDLE_S = 0.25
 """How long a step waits for an event to wake it."""
 HOUSEKEEPING_S = 1.0
 PURGE_BATCH = 500
+LATE_S = 1.0
+"""How often to look for late results, while there are none."""
 FOLLOWER = "cache-sync"
 """The group whose lag slows the archiver: each removal is one more change for it to read."""
 
@@ -43,6 +46,14 @@ class ArchiverDaemon(Daemon):
             metrics=context.metrics,
             settings=ArchiverSettings(settle_s=config.archiver.settle_s),
         )
+        self._late = LateMover(
+            tiers.late,
+            tiers.late_archive,
+            clock=context.clock,
+            metrics=context.metrics,
+            settings=LateMoverSettings(settle_s=config.archiver.settle_s),
+        )
+        self._move_late_at_s = 0.0
         self._groups: frozenset[int] | None = None
         self._is_busy = False
         self._keep_house_at_s = 0.0
@@ -51,6 +62,7 @@ class ArchiverDaemon(Daemon):
     def step(self) -> float:
         is_log_there = self._ask_log(0 if self._is_busy else IDLE_S)
         self._keep_house()
+        self._move_late()
         if self._is_throttled:
             return HOUSEKEEPING_S
         self._is_busy = self._mover.step(self._groups) > 0
@@ -68,6 +80,22 @@ class ArchiverDaemon(Daemon):
             return False
         self._groups = frozenset(place.partition for place in self._consumer.assigned())
         return True
+
+    def _move_late(self) -> None:
+        """Move late results, too, in a rhythm of their own: they are rare, no change of an order, and hold nobody back.
+
+        Nor does their failure: a tier that is away fails the orders' move as well, which then says so.
+        """
+        clock, metrics = self.context.clock, self.context.metrics
+        if clock.monotonic_s() < self._move_late_at_s:
+            return
+        try:
+            is_busy = self._late.step(self._groups) > 0
+        except TierError as error:
+            is_busy = False
+            metrics.tier_errors.labels(error.tier, type(error).__name__).inc()
+            _log.warning("late results stay where they are", error=str(error))
+        self._move_late_at_s = clock.monotonic_s() + (0 if is_busy else LATE_S)
 
     def _keep_house(self) -> None:
         context = self.context

@@ -13,6 +13,7 @@ An error that a step raises makes the daemon *failing*: logged, counted, and tri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from msgspec import Struct
 from starlette.types import ASGIApp
@@ -38,6 +39,9 @@ class Context(Struct, frozen=True, kw_only=True):
 
 class Daemon(ABC):
     """Work without an end. Its methods run in one thread, except where they say otherwise."""
+
+    pause_s_max: ClassVar[float] = 10.0
+    """The longest pause after a step that failed, in seconds."""
 
     def __init__(self, manifest: Manifest, context: Context) -> None:
         self.manifest = manifest

@@ -28,11 +28,13 @@ class CommandDaemon(ServerDaemon):
         # Threads of their own: a transaction that waits for its tentatives must not hold the thread that writes them.
         self._tentative_threads = ThreadPoolExecutor(manifest.limits.threads, thread_name_prefix="command-tentative")
         self._keys = KeyRing(tiers.registry)
-        self._agreement = Agreement(tiers.registry, context.clock, groups=config.deployment.groups)
+        groups = config.deployment.groups
+        self._agreement = Agreement(tiers.registry, context.clock, groups=groups, shards=tiers.shards)
         self._service = CommandService(
             tiers.hot,
             tiers.cache,
             tiers.archive,
+            tiers.late,
             clock=context.clock,
             random=context.random,
             executor=self._tentative_threads,
@@ -57,7 +59,7 @@ class CommandDaemon(ServerDaemon):
     def not_ready(self) -> list[str]:
         skew_s, most_s = self._agreement.clock_skew_s, self.context.config.command.clock_skew_max
         if abs(skew_s) <= most_s:
-            return []
+            return self._agreement.refusals()
         return [f"this host's clock is {-skew_s:+.3f} s off the database's; at most {most_s:g} s are allowed"]
 
     @classmethod

@@ -147,10 +147,10 @@ class Host:
             self._event_loop.call_soon_threadsafe(self._changed.set)
 
     def _member(self, daemon: Daemon, instance: str, sock: socket | None) -> Member:
-        loop = self._loop(daemon, step_s_max=daemon.manifest.limits.step_s_max)
+        loop = self._loop(daemon, step_s_max=daemon.manifest.limits.step_s_max, pause_s_max=daemon.pause_s_max)
         return Member(daemon, loop, f"{daemon.name}@{instance}", url_of(sock) if sock else None)
 
-    def _loop(self, work: Work, *, step_s_max: float = 60.0) -> Loop:
+    def _loop(self, work: Work, *, step_s_max: float = 60.0, pause_s_max: float = 10.0) -> Loop:
         context = self._context
         return Loop(
             work,
@@ -158,6 +158,7 @@ class Host:
             random=context.random,
             metrics=context.metrics,
             step_s_max=step_s_max,
+            pause_s_max=pause_s_max,
             on_change=self._note_change,
         )
 

@@ -66,15 +66,19 @@ class Loop:
         random: RandomBytes,
         metrics: Metrics,
         step_s_max: float = 60.0,
+        pause_s_max: float = 10.0,
         on_change: Callable[[], None] = do_nothing,
     ) -> None:
-        """`on_change` is called, in the loop's thread, whenever the state changed."""
+        """`on_change` is called, in the loop's thread, whenever the state changed.
+
+        A step that has run for `step_s_max` hangs; after one that failed the next begins within `pause_s_max`.
+        """
         self._work = work
         self._clock = clock
         self._metrics = metrics
         self._step_s_max = step_s_max
         self._on_change = on_change
-        self._backoff = Backoff(random)
+        self._backoff = Backoff(random, most_s=pause_s_max)
         self._stop = threading.Event()
         self._step_began_s: float | None = None
         self.name = work.name
@@ -112,10 +116,14 @@ class Loop:
         return []
 
     def not_ready(self) -> list[str]:
-        """Why the daemon is of no use yet: no step has succeeded. One that fails later is of use still."""
+        """Why the daemon is of no use yet: no step has succeeded. What a later failure means is not the loop's to say."""
         if self.health.last_success_at is not None:
             return []
         return [f"{self.name}: {self.health.last_error or 'its first step is under way'}"]
+
+    def failing(self) -> list[str]:
+        """Why the last step failed, and by which tier; empty where it did not."""
+        return [f"{self.name}: {self.health.last_error}"] if self.health.state is State.FAILING else []
 
     def _attempt(self) -> float:
         """Run one step; returns how long to wait before the next."""

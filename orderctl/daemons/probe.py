@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 import orderctl
-from orderctl.daemons.base import Daemon
+from orderctl.daemons.base import Daemon, ServerDaemon
 from orderctl.daemons.loop import Loop, State
 from orderctl.stores.registry import Heartbeat
 
@@ -23,8 +23,14 @@ class Member(Struct, frozen=True, eq=False):
     address: str | None
 
     def not_ready(self) -> list[str]:
-        """Why it is of no use just now."""
-        return self.loop.not_ready() or [f"{self.daemon.name}: {reason}" for reason in self.daemon.not_ready()]
+        """Why it is of no use just now. A server whose step fails still answers what it can."""
+        failing = [] if isinstance(self.daemon, ServerDaemon) else self.loop.failing()
+        own = [f"{self.daemon.name}: {reason}" for reason in self.daemon.not_ready()]
+        return self.loop.not_ready() or [*failing, *own]
+
+    def degraded(self) -> list[str]:
+        """What does not work though it is of use."""
+        return [] if self.not_ready() else self.loop.failing()
 
     def heartbeat(self) -> Heartbeat:
         """What it says of itself to everybody."""
@@ -53,6 +59,9 @@ class MembersProbe:
         if self._is_draining():
             return ["draining"]
         return [reason for member in self._members for reason in member.not_ready()]
+
+    def degraded(self) -> list[str]:
+        return [reason for member in self._members for reason in member.degraded()]
 
     def status(self) -> dict[str, Any]:
         return {

@@ -84,6 +84,9 @@ class WorkersProbe:
             return ["draining"]
         return [reason for worker in self._workers for reason in worker.not_ready()]
 
+    def degraded(self) -> list[str]:
+        return [reason for worker in self._workers for reason in worker.degraded()]
+
     def status(self) -> dict[str, Any]:
         workers = [worker.status() for worker in self._workers]
         return {

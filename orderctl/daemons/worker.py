@@ -31,7 +31,12 @@ class ParentReporter:
         return REPORT_S
 
     def report(self, probe: Probe) -> None:
-        report = Report(not_alive=probe.not_alive(), not_ready=probe.not_ready(), status=probe.status())
+        report = Report(
+            not_alive=probe.not_alive(),
+            not_ready=probe.not_ready(),
+            degraded=probe.degraded(),
+            status=probe.status(),
+        )
         self._outbox.send(encode_report(report))
 
     def stopping(self) -> None:

@@ -35,6 +35,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
     not_alive: list[str] = []
     not_ready: list[str] = []
+    degraded: list[str] = []
     status: dict[str, Any] = {}
     refusal: str | None = None
     hint: str | None = None

@@ -117,6 +117,11 @@ class WorkerProcess:
             reasons = [self._report.refusal] if self._report.refusal is not None else self._report.not_ready
         return [f"worker {self._index}: {reason}" for reason in reasons]
 
+    def degraded(self) -> list[str]:
+        """What does not work though it is of use."""
+        reasons = self._report.degraded if self._report is not None else []
+        return [f"worker {self._index}: {reason}" for reason in reasons]
+
     def status(self) -> dict[str, Any]:
         """What /status shows of it."""
         about = self._report.status if self._report is not None else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from enum import StrEnum
 
 from msgspec import Struct
@@ -41,20 +42,22 @@ class Forward(StrEnum):
 class Source(StrEnum):
     """Who answered."""
 
+    NEAR = "near"
+    """This process's own memory."""
     CACHE = "redis"
     HOT = "mysql"
     ARCHIVE = "cassandra"
 
 
 class Via(Struct, frozen=True):
-    """The way that an answer came. `forward` is None where the cache had it."""
+    """The way that an answer came. `forward` is None where process memory or the cache had it."""
 
     source: Source
     forward: Forward | None = None
 
     def __str__(self) -> str:
         """`Cache-Status` (RFC 9211)."""
-        return "redis; hit" if self.forward is None else f"redis; fwd={self.forward}; detail={self.source}"
+        return f"{self.source}; hit" if self.forward is None else f"redis; fwd={self.forward}; detail={self.source}"
 
 
 class Found(Struct, frozen=True):
@@ -71,9 +74,21 @@ class Missing(Struct, frozen=True):
 
 
 class Pending(Struct, frozen=True):
-    """The look-up is pending: the order is not yet at the version asked for. Ask again."""
+    """The look-up is pending, ask again.
+
+    Somebody else loads the order, or too many are being loaded, or it is not yet at the version asked for.
+    """
+
+
+Settled = Found | Missing | Pending | Failed
+
+
+class Loading(Struct, frozen=True, eq=False):
+    """The order is being looked up in this process; `answer` comes as soon as that is done."""
+
+    answer: Future[Settled]
 
 
 CreateAnswer = Stored | ReferenceReused | Failed
 ChangeAnswer = Record | Refused | Failed
-Answer = Found | Missing | Pending | Failed
+Answer = Settled | Loading

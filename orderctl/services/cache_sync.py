@@ -3,6 +3,9 @@
 The cache keeps, beside a group's records, how far the log was applied to them. A node that comes back as it was before (a
 fail-over to a replica that lagged, a restart from a snapshot) brings an older mark with it, or none: its group is dropped before
 anything else is applied, since nobody can tell which of its records are old.
+
+What is repaired here may have been copied into processes' memories before, so each repair is announced in `orders.invalidated`,
+and nothing counts as done until that is acknowledged.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from orderctl.ids import group_of, is_canonical
 from orderctl.metrics import Metrics
 from orderctl.order import Order
 from orderctl.services.caching import record_ttl_ms
+from orderctl.services.invalidation import publish_groups, publish_orders
 from orderctl.stores.cache import Applied, CacheStore, Put
 from orderctl.stores.log import CHANGES, PARKED, LogStore, Message, Outgoing, Place
 from orderctl.stores.record import Record, record_of
@@ -81,6 +85,9 @@ class CacheSync:
         self._metrics = metrics
         self._record_ttl_ms = record_ttl_ms
         self._reached: dict[int, int] = {}
+        # Repaired, and not announced yet: orders, and groups whose records were dropped.
+        self._repaired: set[str] = set()
+        self._dropped: set[int] = set()
 
     def take(self, place: Place, offset: int | None) -> None:
         """The partition came to this process; everything before `offset` was applied by whoever had it.
@@ -98,6 +105,7 @@ class CacheSync:
     def leave(self, place: Place) -> None:
         """The partition went to another process."""
         self._reached.pop(place.partition, None)
+        self._dropped.discard(place.partition)
 
     def apply(self, messages: Sequence[Message]) -> dict[Place, int]:
         """Apply messages that were polled; returns the offsets to commit.
@@ -121,8 +129,7 @@ class CacheSync:
         groups = sorted(self._reached)
         marks = self._cache.marks(groups)
         gone_back = [g for g, mark in zip(groups, marks, strict=True) if mark is None or mark < self._reached[g]]
-        for group in gone_back:
-            self._drop_group(group)
+        self._drop_groups(gone_back)
         return len(gone_back)
 
     def _apply_group(self, group: int, batch: Sequence[Message]) -> int:
@@ -135,6 +142,7 @@ class CacheSync:
             self._cache.invalidate(elsewhere)
         reached = batch[-1].offset + 1
         applied = self._sync(group, work, first=batch[0].offset, reached=reached)
+        self._announce()
         now_us = self._clock.now_us()
         for committed_us in work.committed_us:
             self._metrics.cache_lag_seconds.observe(max(0, now_us - committed_us) / US_PER_S)
@@ -149,17 +157,45 @@ class CacheSync:
         drops = [order_id for order_id in work.drops if group_of(order_id, self._groups) == group]
         applied = self._cache.sync(group, puts, expected=expected, reached=reached, drops=drops)
         if applied is None:
-            self._drop_group(group)
+            self._drop_groups([group])
             applied = self._cache.sync(group, puts, expected=expected, reached=reached, drops=drops)
         if applied is None:
             raise TierUnavailable("cache", f"group {group} went back in time twice; it is looked at again")
         self._reached[group] = max(expected, reached)
+        self._repaired.update(work.drops)
+        self._repaired.update(
+            put.record.order_id for put, done in zip(puts, applied, strict=True) if done is Applied.CONFLICT
+        )
         return applied
 
-    def _drop_group(self, group: int) -> None:
-        dropped = self._cache.reset_group(group, mark=self._reached[group])
-        self._metrics.groups_dropped.inc()
-        self._metrics.records_dropped.inc(dropped)
+    def _announce(self) -> None:
+        """Have the copies of what was repaired forgotten. If that fails the batch does, and all of it is announced later."""
+        if self._repaired:
+            publish_orders(self._log, sorted(self._repaired), self._groups)
+            self._repaired.clear()
+
+    def _drop_groups(self, groups: Sequence[int]) -> None:
+        """Drop what the cache holds of these groups, and have it forgotten everywhere.
+
+        Until that is acknowledged their marks stay too low: whoever comes after a process that was killed in between drops them
+        again. This process does so only where the node went back once more, and leaves alone what readers have loaded since.
+        """
+        for group, mark in zip(groups, self._cache.marks(groups), strict=True):
+            if group not in self._dropped or mark != self._mark_before(group):
+                self._count_dropped(self._cache.reset_group(group, mark=self._mark_before(group)))
+                self._dropped.add(group)
+        publish_groups(self._log, groups)
+        for group in groups:
+            self._count_dropped(self._cache.reset_group(group, mark=self._reached[group]))
+            self._dropped.discard(group)
+            self._metrics.groups_dropped.inc()
+
+    def _mark_before(self, group: int) -> int:
+        """A mark that is too low, if there is one: where nothing was applied yet there is nothing that could be wrong."""
+        return max(0, self._reached[group] - 1)
+
+    def _count_dropped(self, entries: int) -> None:
+        self._metrics.records_dropped.inc(entries)
 
     def _read(self, batch: Iterable[Message]) -> _Work:
         """What there is to apply, and what is to be parked.

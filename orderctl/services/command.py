@@ -12,18 +12,30 @@ from prometheus_client import Counter
 
 from orderctl.clock import US_PER_S, Clock
 from orderctl.errors import OutcomeUnknown, TierError
-from orderctl.ids import RandomBytes, new_order_id, partition_of
+from orderctl.ids import PARTITIONS, RandomBytes, group_of, new_order_id, partition_of
 from orderctl.metrics import Metrics
 from orderctl.order import Change, NewOrder, Order, Refused, Status, Unchanged, body_digest, canonical_metadata
 from orderctl.services.answers import ChangeAnswer, CreateAnswer, Failed, Stored
 from orderctl.services.archived import Archived
 from orderctl.services.caching import BestEffort, record_ttl_ms
+from orderctl.services.epochs import OlderEpochs
+from orderctl.services.late import LateKeeper
 from orderctl.stores.archive import ArchiveStore
 from orderctl.stores.cache import Applied, CacheStore, Promotion, Put, Tentative
-from orderctl.stores.hot import ChangeOutcome, Created, CreateOutcome, Draft, HotStore, ReferenceReused, Replayed
+from orderctl.stores.hot import (
+    ChangeOutcome,
+    Created,
+    CreateOutcome,
+    Draft,
+    HotStore,
+    OldEpoch,
+    ReferenceReused,
+    Replayed,
+)
+from orderctl.stores.late import LateStore
 from orderctl.stores.record import TOKEN_BYTES, Record, record_of
 from orderctl.stores.sharded import PartlyWritten
-from orderctl.version import NEVER, next_version
+from orderctl.version import NEVER, epoch_of, next_version
 
 
 class CommandSettings(Struct, frozen=True):
@@ -54,6 +66,7 @@ class CommandService:
         hot: HotStore,
         cache: CacheStore,
         archive: ArchiveStore,
+        late: LateStore,
         *,
         clock: Clock,
         random: RandomBytes,
@@ -70,9 +83,13 @@ class CommandService:
         self._settings = settings
         self._best_effort = BestEffort(clock, metrics)
         self._archived = Archived(archive, metrics)
+        self._older_epochs = OlderEpochs(hot, archive, metrics, tell=self._tell)
+        self._late = LateKeeper(late, metrics)
         self.epoch = 0
-        """The shard's epoch as last heard: only a guess, by which the tentative record names its version before the database has
-        given it. A wrong guess costs one *apply*."""
+        """The first shard's epoch as last heard: only a guess, by which the tentative record names its version before the
+        database has given it. A wrong guess costs one *apply*."""
+        self._epochs: dict[int, int] = {}
+        """Better guesses, by partition, where it was wrong: shards are promoted one by one."""
 
     def create(self, requests: Sequence[CreateRequest]) -> list[CreateAnswer]:
         """Store each order, or find the one that its reference already stands for.
@@ -86,7 +103,7 @@ class CommandService:
         # From here on, not from when a thread is free: a write that comes late is to find itself expired.
         expires_at_us = self._clock.now_us() + self._settings.tentative_ttl_ms * 1000
         tentatives = [Tentative(guess, token, expires_at_us) for guess, token in zip(guesses, tokens, strict=True)]
-        writing = self._executor.submit(self._best_effort.run, lambda: self._cache.tentative(tentatives))
+        writing = self._executor.submit(self._best_effort.each, lambda: self._cache.tentative(tentatives), tentatives)
         stands: list[bool] = []
 
         def before_commit() -> None:
@@ -107,6 +124,7 @@ class CommandService:
         """Move each order on, and apply how it stands now to the cache, so that readers need not wait for the log.
 
         That goes for an order that did not move as well: the process that moved it may have died before it told the cache.
+        An outcome that came too late is kept before it is refused, see `late.is_late`.
         """
         now_us = self._clock.now_us()
         try:
@@ -118,25 +136,42 @@ class CommandService:
             self._count_failure(self._metrics.changes, len(changes), error)
             self._forget_unknown(changes, [error] * len(changes))
             raise
+        outcomes = self._of_this_epoch(changes, outcomes, now_us)
         settled = self._archived.settle_changes(changes, outcomes)
         orders = {
             index: o.order for index, o in enumerate(settled) if not isinstance(o, Failed) and o.order is not None
         }
         records = {index: record_of(order) for index, order in orders.items()}
         self._apply([(order, records[index]) for index, order in orders.items()], now_us)
-        return [self._change_answer(outcome, records.get(index)) for index, outcome in enumerate(settled)]
+        kept = self._late.settle(changes, settled, now_us=now_us)
+        return [self._change_answer(outcome, records.get(index)) for index, outcome in enumerate(kept)]
+
+    def _of_this_epoch(
+        self, changes: Sequence[Change], outcomes: Sequence[ChangeOutcome | Failed], now_us: int
+    ) -> Sequence[ChangeOutcome | Failed]:
+        """Each `OldEpoch` settled and decided, see `OlderEpochs`."""
+        if not any(isinstance(outcome, OldEpoch) for outcome in outcomes):
+            return outcomes
+        settled = self._older_epochs.settle_changes(changes, outcomes, now_us=now_us)
+        self._forget_unknown(changes, [o.error if isinstance(o, Failed) else o for o in settled])
+        return settled
+
+    def _tell(self, orders: Sequence[Order]) -> None:
+        """Let the cache have orders as the archive has them."""
+        self._apply([(order, record_of(order)) for order in orders], self._clock.now_us())
 
     def _apply(self, orders: Sequence[tuple[Order, Record]], now_us: int) -> None:
         ttl_ms = self._settings.record_ttl_ms
         puts = [Put(record, record_ttl_ms(order, now_us, ttl_ms)) for order, record in orders]
         if puts:
-            applied = self._best_effort.run(lambda: self._cache.apply(puts)) or []
+            applied = self._best_effort.each(lambda: self._cache.apply(puts), puts)
             self._metrics.equal_version_conflicts.inc(applied.count(Applied.CONFLICT))
 
     def _draft(self, request: CreateRequest) -> Draft:
         new, now_us = request.new, self._clock.now_us()
+        partition = partition_of(request.merchant_id, new.merchant_ref)
         order = Order(
-            order_id=new_order_id(now_us // 1000, partition_of(request.merchant_id, new.merchant_ref), self._random),
+            order_id=new_order_id(now_us // 1000, partition, self._random),
             merchant_id=request.merchant_id,
             merchant_ref=new.merchant_ref,
             amount=new.amount,
@@ -145,7 +180,7 @@ class CommandService:
             metadata=canonical_metadata(new.metadata),
             status=Status.PENDING,
             status_reason=None,
-            version=next_version(NEVER, self.epoch),
+            version=next_version(NEVER, self._epochs.get(partition, self.epoch)),
             created_at=now_us,
             updated_at=now_us,
             deadline_at=now_us + new.timeout_s * US_PER_S,
@@ -159,16 +194,26 @@ class CommandService:
         tokens: Sequence[bytes],
         stands: Sequence[bool],
     ) -> None:
-        """Promote the tentatives that say what was committed; take away those that say something else."""
+        """Promote the tentatives that say what was committed; take away those that say something else.
+
+        One that does not stand may have met a reader's lease: to apply the order raises its floor, so that the reader, who saw
+        no row yet, cannot say that there is none.
+        """
         now_us = self._clock.now_us()
         promotions: list[Promotion] = []
         wrong: list[str] = []
+        unseen: list[tuple[Order, Record]] = []
         for outcome, guess, token, stood in zip(outcomes, guesses, tokens, stands, strict=True):
             if not isinstance(outcome, Created) or outcome.order.version != guess.version:
                 wrong.append(guess.order_id)
+                if isinstance(outcome, Created):
+                    self._epochs[group_of(guess.order_id, PARTITIONS)] = epoch_of(outcome.order.version)
             elif stood:
                 ttl_ms = record_ttl_ms(outcome.order, now_us, self._settings.record_ttl_ms)
                 promotions.append(Promotion(guess.order_id, token, ttl_ms))
+            else:
+                unseen.append((outcome.order, guess))
+        self._apply(unseen, now_us)
         if promotions:
             self._best_effort.run(lambda: self._cache.promote(promotions))
         if wrong:
@@ -214,8 +259,9 @@ def _kind_of(error: TierError) -> str:
     return "unknown" if isinstance(error, OutcomeUnknown) else "failed"
 
 
-def _result_within(future: Future[list[bool] | None], seconds: float) -> list[bool]:
+def _result_within(future: Future[list[bool | TierError]], seconds: float) -> list[bool]:
+    """Whether each is known to stand by now."""
     try:
-        return future.result(seconds) or []
+        return [stood is True for stood in future.result(seconds)]
     except NotYet:
         return []

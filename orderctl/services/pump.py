@@ -37,10 +37,13 @@ PAUSE_S: Final = 3.0
 
 
 class Checkpoint(Struct, frozen=True):
-    """Where the next pump goes on. Its value in `orders.cdc-checkpoints`, keyed by the shard's name."""
+    """Where the next pump goes on. Its value in `orders.cdc-checkpoints`, keyed by the shard's name.
+
+    The position None, which a promotion writes, is the oldest change that the feed has: it is another one than before.
+    """
 
     shard: str
-    position: str
+    position: str | None
     ts_us: int
 
 
@@ -109,7 +112,7 @@ class Pump:
             )
         if self._last != known:
             self._purgeable.clear()
-        if self._last and not self._purgeable:
+        if self._last and self._last.position is not None and not self._purgeable:
             age_s = min(max(0.0, (self._clock.now_us() - self._last.ts_us) / US_PER_S), KEEP_S)
             self._purgeable.append((self._known_at_s - age_s, self._last.position))
         return self._feed.open(self.position)
@@ -125,7 +128,7 @@ class Pump:
         self._log.publish([Outgoing(self._place, self._feed.shard.encode(), msgspec.json.encode(checkpoint))])
         self._last, self._known_at_s = checkpoint, self._clock.monotonic_s()
         if not self._purgeable or self._known_at_s - self._purgeable[-1][0] >= PURGE_S:
-            self._purgeable.append((self._known_at_s, checkpoint.position))
+            self._purgeable.append((self._known_at_s, boundaries[-1]))
 
     def _is_overtaken(self) -> bool:
         """Whether somebody else wrote a checkpoint since: then this pump is to go on from there."""

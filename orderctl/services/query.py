@@ -1,57 +1,56 @@
-"""Looking orders up: the cache for all of them at once, then the databases for those it did not know, the likelier one first.
+"""Looking orders up, without waiting for a database: process memory, the cache, and a load of what neither knows.
 
-cache ── miss ──> young: hot, archive            as the archiver copies before it removes, this order misses nothing
-              └─> old:   archive, hot, archive   the second look finds what moved between the first two
+near ── miss ──> one flight an order ──> cache ── lease ──> load, and fill the cache
+                                           └── too old ──> another flight: load, and apply that to the cache
+
+Why no reader goes back. A flight's answer is of a moment after it began, and an order's flights of a kind follow each other. Of
+the others' answers process memory keeps the version as a floor, even of what it does not keep: nothing below it is answered, and
+what was loaded past the cache is applied to the cache before anybody hears of it.
+
+Why nobody is told no by an old look: who came when the flight was under way may have created the order since it looked. He is
+told yes by it, and otherwise takes the next one, which began after he came.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from functools import partial
+from typing import Final
 
 from msgspec import Struct
 
 from orderctl.clock import Clock
-from orderctl.errors import TierError
-from orderctl.ids import created_ms
+from orderctl.errors import TierError, TierRejected
+from orderctl.ids import RandomBytes
 from orderctl.metrics import Metrics
-from orderctl.order import Order
-from orderctl.services.answers import Answer, Failed, Forward, Found, Missing, Pending, Source, Via
-from orderctl.services.caching import BestEffort, record_ttl_ms
+from orderctl.services.answers import Answer, Failed, Forward, Found, Missing, Pending, Settled, Source, Via
+from orderctl.services.askers import Asker, Desk, Lookup, answer_of
+from orderctl.services.caching import BestEffort
+from orderctl.services.filling import Filling
+from orderctl.services.flights import Flights
+from orderctl.services.loading import Load, Loaded, Loader, LoadSettings
+from orderctl.services.near import NearCache, Ticket
 from orderctl.stores.archive import ArchiveStore
-from orderctl.stores.cache import CacheStore, Put
-from orderctl.stores.hot import HotStore, Ref
-from orderctl.stores.record import Entry, Kind, Record, record_of
-from orderctl.stores.sharded import PartlyRead
+from orderctl.stores.cache import Busy, CacheStore, Granted, LookupOutcome
+from orderctl.stores.hot import HotStore
+from orderctl.stores.record import NO_TIMER, TOKEN_BYTES, Entry, Kind, Record
 
-Asked = TypeVar("Asked")
-Told = TypeVar("Told")
-
-YOUNG = (Source.HOT, Source.ARCHIVE)
-OLD = (Source.ARCHIVE, Source.HOT, Source.ARCHIVE)
+ANSWERED_NEAR: Final = Via(Source.NEAR)
+ANSWERED_BY_CACHE: Final = Via(Source.CACHE)
 
 
 class QuerySettings(Struct, frozen=True):
-    """What the operator may tune. An order younger than `hot_first_s` is looked for in the hot store first."""
+    """What the operator may tune. An order younger than `hot_first_s` is looked for in the hot store first.
+
+    A database is asked for at most `loads_max` orders at a time, by `calls_max` calls.
+    """
 
     hot_first_s: float = 960.0
     record_ttl_ms: int = 3_600_000
-
-
-class Lookup(Struct, frozen=True):
-    """One order that somebody wants. `merchant` is `merchant_digest` of who may see it; None sees all."""
-
-    order_id: str
-    merchant: bytes | None = None
-    min_version: int = 0
-
-
-class Loaded(Struct, frozen=True):
-    """What the databases said of an order: it as `source` has it, or none, or why nobody can know."""
-
-    source: Source
-    order: Order | None = None
-    error: TierError | None = None
+    loads_max: int = 1_000
+    calls_max: int = 2
 
 
 class QueryService:
@@ -62,145 +61,205 @@ class QueryService:
         hot: HotStore,
         cache: CacheStore,
         archive: ArchiveStore,
+        near: NearCache,
         *,
         clock: Clock,
+        random: RandomBytes,
+        executor: Executor,
         metrics: Metrics,
         settings: QuerySettings,
     ) -> None:
+        """`executor` loads: it has a thread for each of both databases' calls, or runs each call at once."""
         self._cache = cache
-        self._hot = hot
-        self._archive = archive
-        self._clock = clock
+        self._near = near
+        self._random = random
         self._metrics = metrics
-        self._settings = settings
         self._best_effort = BestEffort(clock, metrics)
+        self._filling = Filling(
+            cache, near, self._best_effort, clock=clock, metrics=metrics, record_ttl_ms=settings.record_ttl_ms
+        )
+        load_settings = LoadSettings(
+            hot_first_s=settings.hot_first_s, loads_max=settings.loads_max, calls_max=settings.calls_max
+        )
+        self._loader = Loader(hot, archive, executor=executor, clock=clock, metrics=metrics, settings=load_settings)
+        self._flights: Flights[Asker] = Flights()
+        self._past_cache: Flights[Asker] = Flights()
+        self._landed_flights = partial(self._landed, self._flights)
+        self._landed_past_cache = partial(self._landed, self._past_cache)
+        self._desk = Desk(metrics)
 
     def look_up(self, lookups: Sequence[Lookup]) -> list[Answer]:
-        """Each order, wherever it is, at least at its `min_version`."""
-        entries = self._best_effort.run(lambda: self._cache.get([lookup.order_id for lookup in lookups]))
-        answers: dict[int, Answer] = {}
-        to_load: dict[int, Forward] = {}
-        for index, lookup in enumerate(lookups):
-            entry = entries[index] if entries is not None else None
-            if entry is not None and entry.status is not None and entry.version >= lookup.min_version:
-                answers[index] = _found(
-                    lookup, entry.merchant, Found(entry.version, entry.status, entry.body, Via(Source.CACHE))
-                )
-            elif entry is not None and entry.kind is Kind.ABSENT and not lookup.min_version:
-                answers[index] = Missing()
+        """Each order, wherever it is, at least at its `min_version`; `Loading` where that takes a database."""
+        askers = [Asker(lookup) for lookup in lookups]
+        if left := self._answer_from_near(askers):
+            self._seek(left)
+        return self._desk.hand_out(askers)
+
+    def _answer_from_near(self, askers: Sequence[Asker]) -> list[Asker]:
+        """Answer those whose order process memory has; returns the others."""
+        left: list[Asker] = []
+        answered: list[tuple[Asker, Settled]] = []
+        copies = self._near.get_many([asker.order_id for asker in askers])
+        for asker, copy in zip(askers, copies, strict=True):
+            if copy is None or copy.version < asker.lookup.min_version:
+                left.append(asker)
+            elif asker.may_see(copy.merchant):
+                answered.append((asker, Found(copy.version, copy.status, copy.body, ANSWERED_NEAR)))
             else:
-                to_load[index] = _why_load(entry, cache_answered=entries is not None)
-        if to_load:
-            answers |= self._load(lookups, to_load)
-        for answer in answers.values():
-            self._count(answer)
-        return [answers[index] for index in range(len(lookups))]
+                answered.append((asker, Missing()))
+        self._desk.deliver(answered)
+        return left
 
-    def resolve(self, refs: Sequence[Ref]) -> list[str | Failed | None]:
-        """The order that each merchant's reference stands for: the open or last moved one, else the newest archived one."""
-        answers: list[str | TierError | None] = list(self._each(self._hot.resolve, refs))
-        unknown = [ref for ref, answer in zip(refs, answers, strict=True) if answer is None]
-        archived = dict(zip(unknown, self._each(self._archive.resolve, unknown), strict=True))
-        settled = [archived[ref] if answer is None else answer for ref, answer in zip(refs, answers, strict=True)]
-        return [Failed(answer) if isinstance(answer, TierError) else answer for answer in settled]
+    # --- the cache ----------------------------------------------------------------------------------------------------
 
-    def _load(self, lookups: Sequence[Lookup], to_load: dict[int, Forward]) -> dict[int, Answer]:
-        loaded = self._load_all(dict.fromkeys(lookups[index].order_id for index in to_load))
-        records = {order_id: record_of(each.order) for order_id, each in loaded.items() if each.order is not None}
-        self._apply_newer({lookups[i].order_id for i, why in to_load.items() if why is Forward.STALE}, loaded, records)
-        return {
-            index: _answer(lookups[index], loaded[lookups[index].order_id], records, why)
-            for index, why in to_load.items()
-        }
+    def _seek(self, askers: Sequence[Asker]) -> None:
+        """Look in the cache, and lease what is not there."""
+        begun = self._flights.board(askers)
+        if begun:
+            with self._landing_in_any_case(self._flights, begun):
+                self._look_in_cache(begun)
 
-    def _load_all(self, order_ids: dict[str, None]) -> dict[str, Loaded]:
-        """Each order from the first database of its route that has it; one call of a database a leg."""
-        now_ms = self._clock.now_us() // 1000
-        young_from_ms = now_ms - int(self._settings.hot_first_s * 1000)
-        routes = {order_id: YOUNG if created_ms(order_id) >= young_from_ms else OLD for order_id in order_ids}
-        found: dict[str, Loaded] = {}
-        failed: dict[str, dict[Source, TierError]] = {}
-        for leg in range(len(OLD)):
-            for source, load in ((Source.HOT, self._hot.load), (Source.ARCHIVE, self._archive.load)):
-                wanted = [
-                    o for o, route in routes.items() if o not in found and leg < len(route) and route[leg] is source
-                ]
-                if wanted:
-                    self._ask(source, load, wanted, found, failed)
-        return {
-            o: found.get(o) or Loaded(Source.HOT, error=next(iter(failed.get(o, {}).values()), None)) for o in order_ids
-        }
+    def _look_in_cache(self, order_ids: Sequence[str]) -> None:
+        ticket = self._near.begin(order_ids)
+        hits: dict[str, Entry] = {}
+        absent: list[str] = []
+        busy: list[str] = []
+        loads: list[Load] = []
+        for order_id, told in self._ask_cache(order_ids).items():
+            match told:
+                case Entry() if told.has_order:
+                    hits[order_id] = told
+                case Entry(kind=Kind.ABSENT):
+                    absent.append(order_id)
+                case Granted():
+                    loads.append(Load(order_id, Forward.MISS, ticket, told.token))
+                case TierError():
+                    loads.append(Load(order_id, Forward.BYPASS, ticket))
+                case _:
+                    busy.append(order_id)
+        if loads:
+            self._loader.load(loads, self._landed_flights)
+        if hits:
+            self._land_hits(ticket, hits)
+        if absent:
+            self._land_absent(absent)
+        self._land_as(self._flights, busy, Pending())
 
-    def _ask(
-        self,
-        source: Source,
-        load: Callable[[Sequence[str]], list[Order | None]],
-        wanted: Sequence[str],
-        found: dict[str, Loaded],
-        failed: dict[str, dict[Source, TierError]],
-    ) -> None:
-        """Ask one database for the orders still wanted; what it has goes to `found`. Only its last word counts as a failure."""
-        self._metrics.loads.labels(source.value).inc(len(wanted))
-        for order_id, answer in zip(wanted, self._each(load, wanted), strict=True):
-            if isinstance(answer, TierError):
-                failed.setdefault(order_id, {})[source] = answer
-                continue
-            failed.get(order_id, {}).pop(source, None)
-            if answer is not None:
-                found[order_id] = Loaded(source, answer)
+    def _ask_cache(self, order_ids: Sequence[str]) -> dict[str, LookupOutcome | TierError | None]:
+        """What the cache says; None where there is nothing, and no lease as there is no room to load either."""
+        crowded = self._loader.without_room(order_ids)
+        told: dict[str, LookupOutcome | TierError | None] = {}
+        if leasable := [order_id for order_id in order_ids if order_id not in crowded]:
+            tokens = [self._random(TOKEN_BYTES) for _ in leasable]
+            looked_up = self._best_effort.each(lambda: self._cache.lookup(leasable, tokens=tokens), leasable)
+            told.update(zip(leasable, looked_up, strict=True))
+        if crowded:
+            others = [*crowded]
+            seen = self._best_effort.each(lambda: self._cache.get(others), others)
+            told.update(zip(others, seen, strict=True))
+        for outcome, kind in (("granted", Granted), ("busy", Busy)):
+            self._metrics.leases.labels(outcome).inc(sum(isinstance(each, kind) for each in told.values()))
+        return told
 
-    def _each(self, ask: Callable[[Sequence[Asked]], Sequence[Told]], items: Sequence[Asked]) -> list[Told | TierError]:
-        """What a database tells of each item, or why it cannot: of a sharded one a shard may fail and another answer."""
-        if not items:
-            return []
-        try:
-            return [*ask(items)]
-        except PartlyRead as partly:
-            answers: list[Told | TierError] = [*partly.outcomes]
-        except TierError as error:
-            answers = [error] * len(items)
-        for told in {id(answer): answer for answer in answers if isinstance(answer, TierError)}.values():
-            self._metrics.tier_errors.labels(told.tier, type(told).__name__).inc()
-        return answers
+    def _land_hits(self, ticket: Ticket, hits: Mapping[str, Entry]) -> None:
+        """Answer with what the cache has; it is too old where this process has answered newer, or was asked for newer."""
+        fresh = self._fresh(ticket, hits)
+        answered: list[tuple[Asker, Settled]] = []
+        past: list[Asker] = []
+        for asker in self._flights.land(hits):
+            entry = hits[asker.order_id]
+            if not asker.may_see(entry.merchant):
+                answered.append((asker, Missing()))
+            elif asker.order_id in fresh and entry.version >= asker.lookup.min_version:
+                answered.append((asker, fresh[asker.order_id]))
+            else:
+                past.append(asker)
+        self._desk.deliver(answered)
+        self._go_past_cache(past, Forward.STALE)
 
-    def _apply_newer(self, order_ids: set[str], loaded: dict[str, Loaded], records: dict[str, Record]) -> None:
-        """Apply what is newer than the cache's to the cache before it is answered, so that no reader goes back behind it."""
-        now_us, ttl_ms = self._clock.now_us(), self._settings.record_ttl_ms
-        puts = [
-            Put(records[order_id], record_ttl_ms(order, now_us, ttl_ms))
-            for order_id in order_ids
-            if (order := loaded[order_id].order) is not None
+    def _fresh(self, ticket: Ticket, hits: Mapping[str, Entry]) -> dict[str, Found]:
+        """Those that this process may answer. Process memory keeps what is committed."""
+        committed = [
+            Record(order_id, entry.version, entry.status, entry.merchant, entry.body, NO_TIMER)
+            for order_id, entry in hits.items()
+            if entry.kind is Kind.RECORD and entry.status is not None
         ]
-        if puts:
-            self._best_effort.run(lambda: self._cache.apply(puts))
+        may = {
+            record.order_id: may for record, may in zip(committed, self._near.put_many(ticket, committed), strict=True)
+        }
+        tentative = [order_id for order_id in hits if order_id not in may]
+        floors = self._near.floors(tentative) if tentative else []
+        may |= {order_id: hits[order_id].version >= floor for order_id, floor in zip(tentative, floors, strict=True)}
+        return {
+            order_id: Found(entry.version, entry.status, entry.body, ANSWERED_BY_CACHE)
+            for order_id, entry in hits.items()
+            if may[order_id] and entry.status is not None
+        }
 
-    def _count(self, answer: Answer) -> None:
-        match answer:
-            case Found(via=via):
-                self._metrics.lookups.labels(via.source.value, "found").inc()
-            case Missing():
-                self._metrics.lookups.labels("all", "not_found").inc()
-            case Pending():
-                self._metrics.lookups.labels("all", "pending").inc()
-            case Failed(error=error):
-                self._metrics.lookups.labels(error.tier, "failed").inc()
+    def _land_absent(self, order_ids: Sequence[str]) -> None:
+        """That there was no such order a moment ago is an answer to those who know of none."""
+        known = {o for o, floor in zip(order_ids, self._near.floors(order_ids), strict=True) if floor}
+        answered: list[tuple[Asker, Settled]] = []
+        again: list[Asker] = []
+        past: list[Asker] = []
+        for asker in self._flights.land(order_ids):
+            if asker.lookup.min_version or asker.order_id in known:
+                past.append(asker)
+            elif asker.is_late:
+                again.append(asker)
+            else:
+                answered.append((asker, Missing()))
+        self._desk.deliver(answered)
+        self._go_past_cache(past, Forward.MISS)
+        self._seek_again(again)
 
+    # --- the databases ------------------------------------------------------------------------------------------------
 
-def _why_load(entry: Entry | None, *, cache_answered: bool) -> Forward:
-    if not cache_answered:
-        return Forward.BYPASS
-    return Forward.MISS if entry is None or not entry.has_order else Forward.STALE
+    def _go_past_cache(self, askers: Sequence[Asker], why: Forward) -> None:
+        """Load what the cache has, since it is too old."""
+        begun = self._past_cache.board(askers)
+        if begun:
+            with self._landing_in_any_case(self._past_cache, begun):
+                ticket = self._near.begin(begun)
+                self._loader.load([Load(order_id, why, ticket) for order_id in begun], self._landed_past_cache)
 
+    def _landed(self, flights: Flights[Asker], landed: Sequence[Loaded]) -> None:
+        """Some orders of these flights were loaded; called in any thread."""
+        order_ids = [loaded.load.order_id for loaded in landed]
+        with self._landing_in_any_case(flights, order_ids):
+            brought = {each.loaded.load.order_id: each for each in self._filling.keep(landed)}
+            answered: list[tuple[Asker, Settled]] = []
+            again: list[Asker] = []
+            for asker in flights.land(order_ids):
+                answer = answer_of(asker, brought[asker.order_id])
+                if answer is None:
+                    again.append(asker)
+                else:
+                    answered.append((asker, answer))
+        self._desk.deliver(answered)
+        self._seek_again(again)
 
-def _answer(lookup: Lookup, loaded: Loaded, records: dict[str, Record], why: Forward) -> Answer:
-    record = records.get(lookup.order_id)
-    if record is None:
-        return Missing() if loaded.error is None else Failed(loaded.error)
-    if record.version < lookup.min_version:
-        return _found(lookup, record.merchant, Pending())
-    return _found(lookup, record.merchant, Found(record.version, record.status, record.body, Via(loaded.source, why)))
+    def _seek_again(self, askers: Sequence[Asker]) -> None:
+        """Another flight, which begins after the asker came: nothing that it brings is too old for him."""
+        if not askers:
+            return
+        given_up = [asker for asker in askers if not asker.flights_left]
+        others = [asker for asker in askers if asker.flights_left]
+        self._desk.deliver([(asker, Pending()) for asker in given_up])
+        for asker in others:
+            asker.flights_left -= 1
+        self._seek(others)
 
+    # --- answers ------------------------------------------------------------------------------------------------------
 
-def _found(lookup: Lookup, owner: bytes, answer: Answer) -> Answer:
-    """`answer` for those who may see the order, and nothing for anybody else."""
-    return answer if lookup.merchant in (None, owner) else Missing()
+    @contextmanager
+    def _landing_in_any_case(self, flights: Flights[Asker], order_ids: Iterable[str]) -> Iterator[None]:
+        """A fault of ours must not leave a flight in the air, where every later look-up of the order would board it."""
+        try:
+            yield
+        except Exception as error:
+            self._land_as(flights, order_ids, Failed(TierRejected("query", repr(error))))
+            raise
+
+    def _land_as(self, flights: Flights[Asker], order_ids: Iterable[str], answer: Settled) -> None:
+        self._desk.deliver([(asker, answer) for asker in flights.land(order_ids)])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
+from orderctl.errors import TierError, TierUnavailable
 from orderctl.stores.record import Entry, Record
 
 
@@ -75,9 +76,26 @@ class Fill(Struct, frozen=True):
     ttl_ms: int
 
 
+class NodesAway(TierUnavailable):
+    """Some of the nodes that were asked did not answer; nothing is said of any other node.
+
+    `outcomes` holds, in the order asked, each item's answer or the error of its node: with one node away, what the others have is
+    answered all the same. For whoever does not look at them it is a call that failed. The store itself sees to it that
+    a node that is away is not waited for by every call.
+    """
+
+    def __init__(self, outcomes: Sequence[Any]) -> None:
+        errors = [outcome for outcome in outcomes if isinstance(outcome, TierError)]
+        reasons = "; ".join(dict.fromkeys(error.message for error in errors))
+        hint = next((error.hint for error in errors if error.hint), None)
+        super().__init__("cache", f"{len(errors)} of {len(outcomes)} not answered: {reasons}", hint=hint)
+        self.outcomes = tuple(outcomes)
+
+
 TENTATIVE_TTL_MAX_MS = 10_000
 """A tentative that would live longer than this by the node's own clock is refused."""
 LEASE_TTL_MS = 2_000
+TIMER_LATE_MAX_MS = 10_000
 ABSENT_TTL_MAX_MS = 2_000
 
 
@@ -86,10 +104,17 @@ class CacheStore(Protocol):
 
     Each method is atomic for an order and for nothing more, but `sync` for its whole group; of a batch's items for one order
     the second meets what the first has done. On Redis it is one script call for each group, on the group's own node; so a call
-    may have happened for some groups and not for others when it raises. What cannot be held (`TierRejected`), or is of a group
+    may have happened for some groups and not for others when it raises: `NodesAway` where some nodes did not answer, from
+    `get`, `tentative`, `promote`, `apply`, `lookup`, `fill` and `marks`. What cannot be held (`TierRejected`), or is of a group
     that the deployment does not have, is refused before anything is written.
 
     An expired entry is none, and so is one whose bytes mean nothing. A `ttl_ms` below 1 counts as 1.
+
+    Beside an open order's entry stands its *timer*, which goes off at the deadline (see `expirations`). Whoever writes a record,
+    or would if there were an entry, sets it, and takes it away where the order is final, unless what is there is newer. It is a
+    hint: it may outlive what it is for, or be missing. A deadline that passed less than `TIMER_LATE_MAX_MS` ago has one that goes
+    off at once, so that the order is timed out promptly; one that passed before has none, or a log that is read again would pour
+    out an event for every order that was ever open.
 
     Beside a group's entries stands its *mark*, an offset: each entry that is there reflects all that the log says before it.
     A node that goes back in time goes back with its marks. Only `sync` and `reset_group` write one; it does not expire and is
@@ -102,6 +127,10 @@ class CacheStore(Protocol):
 
     def ttl_ms(self, order_ids: Sequence[str]) -> list[int | None]:
         """For how many milliseconds each entry is there still, whatever its bytes mean; None where there is none."""
+        ...
+
+    def timer_ttl_ms(self, order_ids: Sequence[str]) -> list[int | None]:
+        """In how many milliseconds each order's timer goes off; None where there is none."""
         ...
 
     def tentative(self, tentatives: Sequence[Tentative]) -> list[bool]:
@@ -141,7 +170,7 @@ class CacheStore(Protocol):
         ...
 
     def invalidate(self, order_ids: Sequence[str]) -> int:
-        """Delete; a fill in flight finds its token gone. Returns how many entries there were."""
+        """Delete; a fill in flight finds its token gone. Returns how many entries there were. Timers stay."""
         ...
 
     def sync(
@@ -160,9 +189,9 @@ class CacheStore(Protocol):
         ...
 
     def reset_group(self, group: int, *, mark: int) -> int:
-        """Delete every entry of the group, leases too, and then set its mark; returns how many entries there were.
+        """Delete every entry of the group, leases too, and then set its mark; returns how many entries there were. Timers stay.
 
-        In bounded steps, of which the last, atomic, deletes what is left and sets the mark: until then the mark is what it was,
+        In steps, of which the last, atomic, deletes what is left and sets the mark: until then the mark is what it was,
         and what a node that goes back in between brings with it is deleted, too.
         """
         ...

@@ -15,6 +15,7 @@ from orderctl.errors import TierUnavailable
 from orderctl.ids import created_ms, group_of
 from orderctl.order import Order
 from orderctl.stores.cassandra_driver import CassandraAccess, CassandraConnection, Statement, batched, connect
+from orderctl.stores.cassandra_late import CassandraLateArchive
 from orderctl.stores.cassandra_link import CassandraLink
 from orderctl.stores.cassandra_schema import QUERIES as SCHEMA_QUERIES
 from orderctl.stores.cassandra_schema import Layout, require_schema
@@ -63,6 +64,10 @@ class CassandraArchiveStore:
     def __init__(self, link: CassandraLink, layout: Layout) -> None:
         self._link = link
         self._layout = layout
+
+    def late(self) -> CassandraLateArchive:
+        """The late results of the same orders, over the same link."""
+        return CassandraLateArchive(self._link, self._layout)
 
     def write(self, orders: Sequence[Order]) -> None:
         if not orders:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from orderctl.errors import TierUnavailable
 from orderctl.order import Change, Order, Refused, Unchanged
 
 
@@ -56,8 +57,17 @@ class Moved(Struct, frozen=True):
     order_id: str
 
 
+class OldEpoch(Struct, frozen=True):
+    """The row is open and was last written before the shard's last promotion: a final state may be in the archive.
+
+    Nothing was written. The archive is to be asked first; then `discard` or `touch` the row, and ask again.
+    """
+
+    order: Order
+
+
 CreateOutcome = Created | Replayed | ReferenceReused | Moved
-ChangeOutcome = Changed | Unchanged | Refused
+ChangeOutcome = Changed | Unchanged | Refused | OldEpoch
 
 
 class Ref(Struct, frozen=True):
@@ -80,10 +90,24 @@ class Cursor(Struct, frozen=True, order=True):
 
 
 class Removal(Struct, frozen=True):
-    """A final order, at this version, is in the archive: its row may go."""
+    """A row by its order and its version, at which it may go."""
 
     order_id: str
     version: int
+
+
+class NotPromoted(TierUnavailable):
+    """The shard's epoch was raised on another server than this one, which may lag behind it: nothing was written.
+
+    A version that the other server has given out might otherwise be given to another state.
+    """
+
+    def __init__(self, shard: str, server: str | None, epoch_server: str | None) -> None:
+        super().__init__(
+            "hot",
+            f"{shard} is on the server {server}, and its epoch was raised on {epoch_server}: no version is given here",
+            hint="after a fail-over or a restore, and with the old server fenced, run orderctl shard promote",
+        )
 
 
 class HotStore(Protocol):
@@ -109,8 +133,38 @@ class HotStore(Protocol):
     def change(self, changes: Sequence[Change], *, now_us: int) -> list[ChangeOutcome]:
         """Lock each order's row, `decide`, and write. Items act one after another, each raising the version.
 
-        The epoch is read by the statement that raises the version.
+        The epoch is read by the statement that raises the version. An open row of an older epoch is left as it is, and its
+        outcome is `OldEpoch` for everybody who may know of the order.
+
+        Raises:
+            NotPromoted: see there. So do all that give a version: `create` and `touch`.
+
         """
+        ...
+
+    def touch(self, removals: Sequence[Removal], *, now_us: int) -> list[bool]:
+        """Raise each open row that is at this very version and of an older epoch to the next version, and change nothing else.
+
+        `now_us` is when, for the change feed.
+
+        Returns whether each was raised; of the same one twice, the first. By it a promotion makes everybody who knew the order by
+        the old primary's word hear the new one's.
+        """
+        ...
+
+    def discard(self, removals: Sequence[Removal], *, now_us: int) -> list[bool]:
+        """Remove each open row that is at this very version and of an older epoch: the archive holds a final state of the order.
+
+        As `remove` does: its reference notes that it has moved, at `now_us`. Returns whether each was removed.
+        """
+        ...
+
+    def of_older_epochs(self, groups: frozenset[int] | None, *, after: str | None, limit: int) -> list[Order]:
+        """At most `limit` open orders of these groups (None: all) whose version is of an older epoch, by id, behind `after`."""
+        ...
+
+    def count_open(self) -> int:
+        """How many orders are open."""
         ...
 
     def load(self, order_ids: Sequence[str]) -> list[Order | None]:

@@ -21,6 +21,7 @@ from orderctl.stores.kafka_groups import Groups
 from orderctl.stores.kafka_member import KafkaMember
 from orderctl.stores.kafka_publisher import Publisher
 from orderctl.stores.kafka_reader import Reader
+from orderctl.stores.kafka_tail import KafkaTail
 from orderctl.stores.log import Message, Outgoing, Place, Topic
 
 PING_S: Final = 2.0
@@ -77,6 +78,15 @@ class KafkaLogStore:
             topics=tuple(sorted(set(topics))),
             instance=instance,
             check=self._directory.partitions,
+        )
+
+    def tail(self, topic: str, *, silence_s: float = 2.0) -> KafkaTail:
+        return KafkaTail(
+            self._cluster,
+            self._clock,
+            topic=topic,
+            silence_s=silence_s,
+            count_partitions=self._directory.partitions,
         )
 
     def read(self, place: Place, offset: int, limit: int) -> list[Message]:

@@ -16,8 +16,11 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import Message as DriverMessage
 
 from orderctl.clock import Clock
+from orderctl.errors import TierUnavailable
+from orderctl.stores.kafka_commit import Answers
 from orderctl.stores.kafka_driver import (
     SLICE_S,
+    TIER,
     Complaint,
     KafkaCluster,
     ask,
@@ -33,6 +36,12 @@ from orderctl.stores.log import Fenced, Message, Place
 
 GATHER_COUNT: Final = 1_000
 LEAVE_S: Final = 1.0
+LEFT_OUT_S: Final = 15.0
+"""Longer than any joining takes, and than a daemon's pause between two polls."""
+ANSWER_S: Final = 0.001
+"""How often to look for the answer to a commit; one comes within some milliseconds."""
+FULL_S: Final = 0.02
+"""The same while there is no room, when each look brings one message more."""
 CLOSE_S: Final = 3.0
 """To say good-bye; whom it does not reach will notice by the session's end."""
 
@@ -56,13 +65,18 @@ class KafkaMember:
         self._instance = instance
         self._check = check
         self._complaint = Complaint()
-        self._config = member_config(cluster, group, instance) | {"error_cb": self._complaint}
+        self._answers = Answers()
+        self._config = member_config(cluster, group, instance) | {
+            "error_cb": self._complaint,
+            "on_commit": self._answers,
+        }
         self._consumer: Consumer | None = None
         self._assigned: frozenset[Place] = frozenset()
         self._places: dict[tuple[str | None, int | None], Place] = {}
         self._known_as: str | None = None
         self._inbox = Inbox()
         self._is_to_rewind = False
+        self._last_in_s = 0.0
         self._is_out = False
 
     def poll(self, limit: int, wait_s: float) -> list[Message]:
@@ -106,10 +120,7 @@ class KafkaMember:
         if consumer is not None:
             if self._instance is None:
                 self._leave(consumer)
-            # The driver may wait for ever where the group is being rebalanced at that moment (librdkafka, issue 4527).
-            thread = threading.Thread(target=_close, args=[consumer], name="leaving a group", daemon=True)
-            thread.start()
-            thread.join(CLOSE_S)
+            _close_aside(consumer).join(CLOSE_S)
         self._assigned = frozenset()
 
     def _leave(self, consumer: Consumer) -> None:
@@ -124,13 +135,27 @@ class KafkaMember:
     def _join(self) -> Consumer:
         if self._is_out:
             raise Fenced("this member has left its group, or another one came under its name")
+        if self._consumer is not None and self._is_left_out(self._consumer):
+            _close_aside(self._consumer)
+            self._consumer = None
         if self._consumer is None:
             for topic in self._topics:
                 self._check(topic)
             consumer = Consumer(self._config)
             consumer.subscribe(list(self._topics), on_assign=self._take, on_revoke=self._give_up, on_lost=self._give_up)
-            self._consumer = consumer
+            self._consumer, self._last_in_s = consumer, self._clock.monotonic_s()
         return self._consumer
+
+    def _is_left_out(self, consumer: Consumer) -> bool:
+        """Whether it has been in no group for so long that another one is to try.
+
+        A driver whose first question for the coordinator falls into the moment in which a broker that was frozen comes back may
+        never ask again (seen on librdkafka 2.16: no member id after 90 s, and no request to join in the broker's log).
+        """
+        now_s = self._clock.monotonic_s()
+        if self._assigned or consumer.memberid():
+            self._last_in_s = now_s
+        return now_s - self._last_in_s >= LEFT_OUT_S
 
     def _commit(self, next_offsets: Mapping[Place, int]) -> None:
         consumer = self._consumer
@@ -140,9 +165,16 @@ class KafkaMember:
         if consumer.memberid() != self._known_as:
             raise Fenced
         offsets = [TopicPartition(place.topic, place.partition, offset) for place, offset in next_offsets.items()]
-        for done in consumer.commit(offsets=offsets, asynchronous=False) or ():
-            if done.error is not None:
-                raise KafkaException(done.error)
+        self._answers.forget()
+        consumer.commit(offsets=offsets, asynchronous=True)
+        until_s = self._clock.monotonic_s() + self._cluster.answer_s
+        while not self._answers.have(next_offsets):
+            if self._clock.monotonic_s() >= until_s:
+                raise TierUnavailable(TIER, f"a commit was not answered within {self._cluster.answer_s:g} s")
+            self._clock.wait(threading.Event(), FULL_S if self._inbox.is_full else ANSWER_S)
+            self._gather(consumer)
+            if not next_offsets.keys() <= self._assigned:
+                raise Fenced
 
     def _gather(self, consumer: Consumer) -> None:
         """Let the driver say who came and went, and take what it has read."""
@@ -201,6 +233,13 @@ class KafkaMember:
         """The driver connects again for ever and says nothing, and whoever waits is to know why nothing comes."""
         ask(lambda wait_s: consumer.list_topics(self._topics[0], timeout=wait_s), self._clock, SLICE_S)
         self._complaint.last = None
+
+
+def _close_aside(consumer: Consumer) -> threading.Thread:
+    """Close in a thread: the driver may wait for ever where the group is rebalanced at that moment (librdkafka, issue 4527)."""
+    thread = threading.Thread(target=_close, args=[consumer], name="leaving a group", daemon=True)
+    thread.start()
+    return thread
 
 
 def _close(consumer: Consumer) -> None:

@@ -14,6 +14,8 @@ from msgspec import Struct
 from orderctl.errors import OrderctlError
 
 CHANGES = "orders.changes"
+EXPIRED = "orders.expired"
+INVALIDATED = "orders.invalidated"
 PARKED = "orders.parked"
 CHECKPOINTS = "orders.cdc-checkpoints"
 
@@ -102,9 +104,39 @@ class Member(Protocol):
         ...
 
 
+class Tail(Protocol):
+    """Follows a topic's end, all partitions of it, outside any group. Not for several threads.
+
+    What is acknowledged after the first `poll` has returned comes in a later one, or that one raises: no message is passed over
+    in silence, and a broker that is away for longer than `silence_s` is an error, even if nothing was published. And it comes in
+    time: a poll that returns fewer than `limit` has by then handed out all that was acknowledged `silence_s` before. So it
+    may wait for longer than it was told to where it was not called for a while.
+    """
+
+    def poll(self, limit: int, wait_s: float) -> list[Message]:
+        """At most `limit` messages; waits up to `wait_s` for the first. The first call finds the ends, and returns nothing.
+
+        Raises:
+            TierError: messages may have been missed. The next call begins anew at the ends, like a first one.
+
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
 def topics(*, groups: int, shards: int) -> tuple[Topic, ...]:
     """The topics of a deployment: those of orders have a partition a group, the checkpoints one a shard."""
-    return (Topic(CHANGES, groups), Topic(PARKED, groups), Topic(CHECKPOINTS, shards, compacted=True))
+    hour_s = 3600
+    return (
+        Topic(CHANGES, groups),
+        Topic(EXPIRED, groups, retention_s=24 * hour_s),
+        Topic(INVALIDATED, groups, retention_s=24 * hour_s),
+        Topic(PARKED, groups),
+        Topic(CHECKPOINTS, shards, compacted=True),
+    )
 
 
 class LogStore(Protocol):
@@ -128,6 +160,10 @@ class LogStore(Protocol):
 
     def join(self, group: str, topics: Sequence[str], *, instance: str | None = None) -> Member:
         """A new member of `group`. `instance` names it beyond its life: it gets its partitions back without a rebalance."""
+        ...
+
+    def tail(self, topic: str, *, silence_s: float = 2.0) -> Tail:
+        """Follow the end of a topic."""
         ...
 
     def read(self, place: Place, offset: int, limit: int) -> list[Message]:

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from orderctl.contracts import named_queries
-from orderctl.order import Change, Order, Transition, decide
+from orderctl.errors import TierRejected
+from orderctl.order import Change, Order, Transition
 from orderctl.stores.hot import (
     Changed,
     ChangeOutcome,
@@ -19,6 +20,8 @@ from orderctl.stores.hot import (
     Cursor,
     Draft,
     Moved,
+    NotPromoted,
+    OldEpoch,
     Ref,
     ReferenceReused,
     Removal,
@@ -26,7 +29,8 @@ from orderctl.stores.hot import (
     do_nothing,
 )
 from orderctl.stores.mysql_database import MysqlDatabase, Session
-from orderctl.stores.mysql_driver import Parameters, Row, key_bytes
+from orderctl.stores.mysql_driver import Parameters, Row, key_bytes, text_of
+from orderctl.stores.mysql_locked import Locked
 from orderctl.stores.rows import id_bytes, id_text, order_of, row_of
 
 QUERIES = "mysql/hot_queries.sql"
@@ -64,7 +68,12 @@ class MysqlHotStore:
             created = self._insert(session, [draft.order for draft in drafts if owners[_ref_key(draft)].is_new(draft)])
             return [_settle(draft, owners, created) for draft in drafts]
 
-        outcomes, wrote = self._database.write(work, before_commit=before_commit)
+        try:
+            outcomes, wrote = self._database.write(work, before_commit=before_commit)
+        except TierRejected:
+            # A version that is NULL is refused, and it is NULL on another server than the epoch's.
+            self._database.read(self._require_promoted)
+            raise
         self._count(wrote=wrote)
         return outcomes
 
@@ -73,18 +82,60 @@ class MysqlHotStore:
             return []
 
         def work(session: Session) -> list[ChangeOutcome]:
-            ids = sorted({change.order_id for change in changes})
-            rows = session.rows(self._sql["lock_orders"], each=_keys(ids))
-            orders = {order.order_id: order for order in map(_order_of, rows)}
+            locked = self._lock(session, [change.order_id for change in changes])
             outcomes: dict[int, ChangeOutcome] = {}
             for places in _rounds(changes):
-                decided = self._change_each(session, [changes[place] for place in places], orders, now_us)
+                decided = self._change_each(session, [changes[place] for place in places], locked, now_us)
                 outcomes.update(zip(places, decided, strict=True))
             return [outcomes[place] for place in range(len(changes))]
 
         outcomes, wrote = self._database.write(work)
         self._count(wrote=wrote)
         return outcomes
+
+    def touch(self, removals: Sequence[Removal], *, now_us: int) -> list[bool]:  # noqa: ARG002 - the binlog has its own time
+        if not removals:
+            return []
+
+        def work(session: Session) -> list[bool]:
+            old = self._lock(session, [removal.order_id for removal in removals]).of_older_epochs(removals)
+            rows = [{"order_id": id_bytes(order_id), "version": version} for order_id, version in sorted(old)]
+            session.changed(self._sql["touch_orders"], each=rows)
+            now = self._versions(session, [order_id for order_id, _ in sorted(old)])
+            raised = {(order_id, version) for order_id, version in old if now[order_id] > version}
+            return [_take(raised, (removal.order_id, removal.version)) for removal in removals]
+
+        outcomes, wrote = self._database.write(work)
+        self._count(wrote=wrote)
+        return outcomes
+
+    def discard(self, removals: Sequence[Removal], *, now_us: int) -> list[bool]:
+        if not removals:
+            return []
+
+        def work(session: Session) -> list[bool]:
+            locked = self._lock(session, [removal.order_id for removal in removals])
+            gone = locked.of_older_epochs(removals)
+            owners = [locked.orders[order_id] for order_id, _ in gone]
+            self._take_away(session, [(*_key_of(order), id_bytes(order.order_id)) for order in owners], now_us)
+            return [_take(gone, (removal.order_id, removal.version)) for removal in removals]
+
+        outcomes, wrote = self._database.write(work)
+        self._count(wrote=wrote)
+        return outcomes
+
+    def of_older_epochs(self, groups: frozenset[int] | None, *, after: str | None, limit: int) -> list[Order]:
+        parameters = {
+            "after": b"" if after is None else id_bytes(after),
+            "count": max(limit, 0),
+            "groups": None if groups is None else group_mask(groups),
+        }
+        rows = self._database.read(lambda session: session.rows(self._sql["of_older_epochs"], parameters))
+        return [_order_of(row) for row in rows]
+
+    def count_open(self) -> int:
+        row = self._database.read(lambda session: session.row(self._sql["count_open"]))
+        return row[0] if row else 0
 
     def load(self, order_ids: Sequence[str]) -> list[Order | None]:
         if not order_ids:
@@ -107,7 +158,7 @@ class MysqlHotStore:
             "updated_at": after.updated_at,
             "order_id": id_bytes(after.order_id),
             "count": max(limit, 0),
-            "groups": None if groups is None else _mask(groups),
+            "groups": None if groups is None else group_mask(groups),
         }
         rows = self._database.read(lambda session: session.rows(self._sql["finals"], parameters))
         return [_order_of(row) for row in rows]
@@ -121,10 +172,7 @@ class MysqlHotStore:
             rows = session.rows(self._sql["lock_removable"], each=_keys(ids))
             final = {(id_text(order_id), version): ref for order_id, version, *ref in rows}
             gone = {(removal.order_id, removal.version) for removal in removals} & final.keys()
-            refs = sorted((*final[key], id_bytes(key[0])) for key in gone)
-            moved = [dict(zip(("merchant_id", "merchant_ref", "order_id"), ref, strict=True)) for ref in refs]
-            session.changed(self._sql["remove_orders"], each=_keys(sorted(order_id for order_id, _ in gone)))
-            session.changed(self._sql["mark_moved"], {"now_us": now_us}, each=moved)
+            self._take_away(session, [(*final[key], id_bytes(key[0])) for key in gone], now_us)
             # Whoever asks for the same twice is told the second time that it is not there.
             return [_take(gone, (removal.order_id, removal.version)) for removal in removals]
 
@@ -176,11 +224,37 @@ class MysqlHotStore:
         versions = self._versions(session, sorted(new))
         return {id_: msgspec.structs.replace(order, version=versions[id_]) for id_, order in new.items()}
 
+    def _take_away(self, session: Session, refs: Sequence[tuple[bytes, bytes, bytes]], now_us: int) -> None:
+        """Remove the orders of these references (merchant, reference, id), whose rows are locked, and mark that they moved."""
+        moved = [dict(zip(("merchant_id", "merchant_ref", "order_id"), ref, strict=True)) for ref in sorted(refs)]
+        session.changed(self._sql["remove_orders"], each=[{"order_id": id_} for id_ in sorted(ref[-1] for ref in refs)])
+        session.changed(self._sql["mark_moved"], {"now_us": now_us}, each=moved)
+
+    def _lock(self, session: Session, order_ids: Iterable[str]) -> Locked:
+        """Lock the orders that there are until the transaction ends.
+
+        Raises:
+            NotPromoted: the server is not the epoch's.
+
+        """
+        rows = session.rows(self._sql["lock_orders"], each=_keys(sorted(set(order_ids))))
+        if any(row[-1] is None for row in rows):
+            self._require_promoted(session)
+        orders = {order.order_id: order for order in (_order_of(row[:-1]) for row in rows)}
+        return Locked(orders, {id_text(row[0]) for row in rows if row[-1]})
+
+    def _require_promoted(self, session: Session) -> None:
+        row = session.row(self._sql["deployment"])
+        server, epoch_server = map(text_of, row[5:7]) if row else (None, None)
+        if server != epoch_server:
+            raise NotPromoted(self._database.server.address, server, epoch_server)
+
     def _change_each(
-        self, session: Session, changes: Sequence[Change], orders: dict[str, Order], now_us: int
+        self, session: Session, changes: Sequence[Change], locked: Locked, now_us: int
     ) -> list[ChangeOutcome]:
-        """The outcomes of changes to different orders; updates `orders` for the changes after them."""
-        decisions = [decide(orders.get(change.order_id), change, now_us=now_us) for change in changes]
+        """The outcomes of changes to different orders; updates `locked` for the changes after them."""
+        orders = locked.orders
+        decisions = [locked.decide(change, now_us=now_us) for change in changes]
         transitions = {
             change.order_id: decision
             for change, decision in zip(changes, decisions, strict=True)
@@ -190,9 +264,15 @@ class MysqlHotStore:
         moves = [msgspec.structs.asdict(transitions[id_]) | {"order_id": id_bytes(id_)} for id_ in ids]
         session.changed(self._sql["change_orders"], each=moves)
         for order_id, version in self._versions(session, ids).items():
-            orders[order_id] = transitions[order_id].of(orders[order_id], version)
+            if version == orders[order_id].version:
+                # The epoch was raised since the row was locked, and the statement left it alone.
+                locked.old.add(order_id)
+            else:
+                orders[order_id] = transitions[order_id].of(orders[order_id], version)
         return [
-            Changed(orders[change.order_id]) if isinstance(decision, Transition) else decision
+            _made(orders[change.order_id], is_old=change.order_id in locked.old)
+            if isinstance(decision, Transition)
+            else decision
             for change, decision in zip(changes, decisions, strict=True)
         ]
 
@@ -217,6 +297,10 @@ class _Owner(msgspec.Struct, frozen=True):
     def is_new(self, draft: Draft) -> bool:
         """Whether the reference was claimed in this transaction, for this draft's order."""
         return self.order is None and not self.has_moved and self.order_id == draft.order.order_id
+
+
+def _made(order: Order, *, is_old: bool) -> ChangeOutcome:
+    return OldEpoch(order) if is_old else Changed(order)
 
 
 def _settle(draft: Draft, owners: dict[_RefKey, _Owner], created: dict[str, Order]) -> CreateOutcome:
@@ -258,7 +342,11 @@ def _key_of_claim(claim: dict[str, Any]) -> _RefKey:
 
 
 def _ref_key(draft: Draft) -> _RefKey:
-    return key_bytes(draft.order.merchant_id), key_bytes(draft.order.merchant_ref)
+    return _key_of(draft.order)
+
+
+def _key_of(order: Order) -> _RefKey:
+    return key_bytes(order.merchant_id), key_bytes(order.merchant_ref)
 
 
 def _keys(order_ids: Iterable[str]) -> list[Parameters]:
@@ -277,7 +365,7 @@ def _order_of(row: Row) -> Order:
     return order_of((order_id, merchant_id.decode(), merchant_ref.decode(), *rest))
 
 
-def _mask(groups: frozenset[int]) -> str:
+def group_mask(groups: frozenset[int]) -> str:
     """A 1 in the place of each of the groups, and a 0 in that of each other."""
     return "".join("01"[group in groups] for group in range(max(groups, default=-1) + 1))
 

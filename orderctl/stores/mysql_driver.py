@@ -60,6 +60,11 @@ _HINTS: Final = {
     ER.NO_SUCH_TABLE: "run orderctl migrate",
 }
 _CLIENT_ERRORS: Final = range(2000, 3000)
+# The identity of the database that answers, for statements that are for one server only. MySQL makes an identity with its data
+# directory. MariaDB has none that outlives a new address, so it is what tells servers apart in a replication, and where it is.
+# Each of the two servers reads one of the comments. A dump that is restored beside the original is another database.
+_IDENTITIES: Final = "/*!80000 @@server_uuid, */ /*M! @@server_id, '@', @@hostname, ':', @@port, */"
+_WHO_IS_THERE: Final = f"@orderctl_server = CONCAT({_IDENTITIES} '/', DATABASE())"
 _EACH: Final = re.compile(r"\[\[(.+?)\]\](.*?)\.\.\.", re.DOTALL)
 
 
@@ -119,7 +124,7 @@ def connect(server: MysqlServer) -> Connection[Any]:
             database=server.database,
             charset="utf8mb4",
             sql_mode="STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION",
-            init_command=f"SET SESSION innodb_lock_wait_timeout = {int(server.lock_wait_s)}",
+            init_command=f"SET SESSION innodb_lock_wait_timeout = {int(server.lock_wait_s)}, {_WHO_IS_THERE}",
             autocommit=True,
             connect_timeout=server.connect_s,
             read_timeout=server.answer_s,
@@ -243,6 +248,11 @@ def key_bytes(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError as error:
         raise translate(error) from error
+
+
+def text_of(value: bytes | str | None) -> str | None:
+    """A text that a database keeps in a key; a variable of the session is one in one kind of server and none in the other."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _drop_if_broken(connection: Connection[Any], error: Exception) -> None:

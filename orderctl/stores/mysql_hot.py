@@ -11,29 +11,42 @@ from msgspec import Struct, structs
 from orderctl.errors import ConfigError
 from orderctl.secret import Secret, read_secret
 from orderctl.sections import ShardSection
+from orderctl.stores.deadlines import DeadlineStore
 from orderctl.stores.hot import HotStore
+from orderctl.stores.late import LateStore
 from orderctl.stores.mysql import MysqlHotStore
 from orderctl.stores.mysql_database import MysqlDatabase
+from orderctl.stores.mysql_deadlines import MysqlDeadlineStore
 from orderctl.stores.mysql_driver import NO_PASSWORD, MysqlServer
+from orderctl.stores.mysql_late import MysqlLateStore
 from orderctl.stores.mysql_registry import MysqlRegistry, check_deployment, found_deployment
 from orderctl.stores.mysql_schema import Migration, migrate, missing_migrations, require_schema
 from orderctl.stores.registry import Registry
 from orderctl.stores.sharded import Shard, ShardedHotStore
+from orderctl.stores.sharded_deadlines import DeadlineShard, ShardedDeadlineStore
+from orderctl.stores.sharded_late import ShardedLateStore
+from orderctl.stores.shards import HotShard
 
 MIGRATION_S: Final = 3600.0
 """A statement of a migration may rebuild a large table."""
 
 
 class MysqlHot(Struct, frozen=True):
-    """The hot tier as a process has it, of one shard or of several; each of the two is to be closed."""
+    """The hot tier as a process has it, of one shard or of several. `shards` are those of a configuration, one by one."""
 
     store: HotStore
     registry: Registry
+    late: LateStore
+    deadlines: DeadlineStore
+    shards: tuple[HotShard, ...] = ()
 
     def close(self) -> None:
-        """Close both."""
+        """Close all."""
+        self.deadlines.close()
         self.store.close()
         self.registry.close()
+        for shard in self.shards:
+            shard.registry.close()
 
 
 def server_of(shard: ShardSection) -> MysqlServer:
@@ -88,10 +101,21 @@ def open_mysql_shards(shards: Sequence[ShardSection], *, groups: int) -> MysqlHo
         store = ShardedHotStore(
             [Shard(one.name, groups_of(one, groups), hot.store) for one, hot in parts], groups=groups
         )
-        for hot in opened[1:]:
-            hot.registry.close()
         stack.pop_all()
-    return MysqlHot(store, opened[0].registry)
+    late = [(groups_of(one, groups), hot.late) for one, hot in zip(shards, opened, strict=True)]
+    deadlines = [
+        DeadlineShard(one.name, groups_of(one, groups), hot.deadlines) for one, hot in zip(shards, opened, strict=True)
+    ]
+    return MysqlHot(
+        store,
+        opened[0].registry,
+        late=ShardedLateStore(late, groups=groups),
+        deadlines=ShardedDeadlineStore(deadlines, groups=groups) if len(deadlines) > 1 else opened[0].deadlines,
+        shards=tuple(
+            HotShard(one.name, groups_of(one, groups), hot.store, hot.registry)
+            for one, hot in zip(shards, opened, strict=True)
+        ),
+    )
 
 
 def open_mysql_hot(server: MysqlServer, *, groups: int, shard: range | None = None) -> MysqlHot:
@@ -109,7 +133,12 @@ def open_mysql_hot(server: MysqlServer, *, groups: int, shard: range | None = No
     except BaseException:
         database.close()
         raise
-    return MysqlHot(MysqlHotStore(database), MysqlRegistry(database))
+    return MysqlHot(
+        MysqlHotStore(database),
+        MysqlRegistry(database),
+        late=MysqlLateStore(database),
+        deadlines=MysqlDeadlineStore(database),
+    )
 
 
 def migrate_shard(

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import msgspec
 
 from orderctl.clock import US_PER_S
-from orderctl.contracts import named_queries
+from orderctl.contracts import Query, named_queries
 from orderctl.errors import ConfigError
 from orderctl.ids import is_valid_group_count
 from orderctl.order import Role
 from orderctl.stores.mysql import QUERIES
 from orderctl.stores.mysql_database import MysqlDatabase, Session
-from orderctl.stores.mysql_driver import Parameters, Row, key_bytes
+from orderctl.stores.mysql_driver import Parameters, Row, key_bytes, text_of
 from orderctl.stores.registry import SILENCE_MAX_S, ApiKey, Deployment, Heartbeat
 
 
@@ -29,8 +29,18 @@ class MysqlRegistry:
         database.share()
 
     def deployment(self) -> Deployment:
-        groups, schema_version, epoch, now_us, *_ = _constants(self._database)
-        return Deployment(groups, schema_version, epoch, now_us)
+        groups, schema_version, epoch, now_us, settled, server, epoch_server, _, _ = _constants(self._database)
+        return Deployment(groups, schema_version, epoch, now_us, settled, text_of(server), text_of(epoch_server))
+
+    def raise_epoch(self, *, above: int) -> bool:
+        return self._note(self._sql["raise_epoch"], {"above": above})
+
+    def note_settled(self, *, epoch: int) -> bool:
+        return self._note(self._sql["note_settled"], {"epoch": epoch})
+
+    def _note(self, query: Query, parameters: Parameters) -> bool:
+        changed, _ = self._database.write(lambda session: session.changed(query, parameters))
+        return changed == 1
 
     def api_keys(self) -> list[ApiKey]:
         return [_key_of(row) for row in self._database.read(lambda session: session.rows(self._sql["api_keys"]))]
@@ -111,7 +121,7 @@ def check_deployment(database: MysqlDatabase, groups: int, shard: range | None =
     """
     if not is_valid_group_count(groups):
         raise ConfigError(f"groups = {groups}: it must be a power of two from 1 to 4096")
-    founded, _, _, _, first_group, last_group = _constants(database)
+    founded, *_, first_group, last_group = _constants(database)
     if founded != groups:
         raise ConfigError(
             f"groups = {groups}, but this deployment was founded with {founded}, and every order's place depends on it",

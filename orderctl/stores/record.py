@@ -32,6 +32,7 @@ HEADER: Final = struct.Struct(">BcBxQ16s16s")
 TOKEN_BYTES: Final = 16
 NO_TOKEN: Final = bytes(TOKEN_BYTES)
 NO_MERCHANT: Final = bytes(16)
+NO_TIMER: Final = 0
 
 _STATUSES: Final = tuple(Status)
 _NO_STATUS: Final = 255
@@ -51,13 +52,17 @@ class Kind(StrEnum):
 
 
 class Record(Struct, frozen=True, gc=False):
-    """One version of an order, ready to be cached and sent. `merchant` is `merchant_digest` of its owner."""
+    """One version of an order, ready to be cached and sent. `merchant` is `merchant_digest` of its owner.
+
+    `timer_at_ms` is when its timer is to go off, see `timer_at_ms`; it is no part of the entry's bytes.
+    """
 
     order_id: str
     version: int
     status: Status
     merchant: bytes
     body: bytes
+    timer_at_ms: int
 
 
 class Entry(Struct, frozen=True, gc=False):
@@ -84,7 +89,13 @@ def merchant_digest(merchant_id: str) -> bytes:
 
 def record_of(order: Order) -> Record:
     """`order` as the cache keeps it."""
-    return Record(order.order_id, order.version, order.status, merchant_digest(order.merchant_id), body.render(order))
+    merchant = merchant_digest(order.merchant_id)
+    return Record(order.order_id, order.version, order.status, merchant, body.render(order), timer_at_ms(order))
+
+
+def timer_at_ms(order: Order) -> int:
+    """When the order's timer goes off: the first whole millisecond (Unix) at which its deadline has come; NO_TIMER once final."""
+    return NO_TIMER if order.status.is_final else max(1, -(-order.deadline_at // 1000))
 
 
 def is_token(token: bytes) -> bool:

@@ -11,10 +11,10 @@ granted that nobody will find again). So nothing is refused for want of room, an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from orderctl.clock import Clock
-from orderctl.errors import ConfigError
+from orderctl.errors import TierError, TierRejected
 from orderctl.ids import group_of
 from orderctl.stores.cache import (
     ABSENT_TTL_MAX_MS,
@@ -25,15 +25,16 @@ from orderctl.stores.cache import (
     Fill,
     Granted,
     LookupOutcome,
+    NodesAway,
     Promotion,
     Put,
     Tentative,
 )
 from orderctl.stores.cache_checks import check_fills, check_groups, check_lookup, check_sync, check_tentatives
-from orderctl.stores.record import Entry, Kind, decode, encode_marker, encode_record
+from orderctl.stores.record import NO_TIMER, Entry, Kind, decode, encode_marker, encode_record
 from orderctl.stores.redis_calls import Call, Caller
 from orderctl.stores.redis_map import GroupMap
-from orderctl.stores.redis_nodes import Access, Address, Argument
+from orderctl.stores.redis_nodes import Access, Argument, parse_addresses
 from orderctl.stores.redis_scripts import Script, script
 
 APPLIED: Final = (
@@ -52,6 +53,8 @@ RESET_COUNT: Final = 500
 
 _GRANTED, _BUSY = 1, 0
 
+T = TypeVar("T")
+
 
 def open_redis_cache(nodes: Sequence[str], *, groups: int, access: Access, clock: Clock) -> RedisCacheStore:
     """The cache on the cluster that `nodes` (`host:port`, some of its members) belong to. Nothing is asked of it yet.
@@ -60,18 +63,23 @@ def open_redis_cache(nodes: Sequence[str], *, groups: int, access: Access, clock
         ConfigError: there is no node, or one is not `host:port`.
 
     """
-    try:
-        seeds = [Address.parse(node) for node in nodes]
-    except ValueError as error:
-        raise ConfigError(f"[redis] nodes: {error}") from error
-    if not seeds:
-        raise ConfigError("[redis] nodes is empty; it names some of the cluster's nodes, each as host:port")
+    seeds = parse_addresses(nodes)
     return RedisCacheStore(Caller(GroupMap(seeds, groups=groups, access=access, clock=clock), clock), groups=groups)
 
 
 def entry_key(order_id: str, groups: int) -> str:
     """Where the order's entry is."""
     return f"{_entries(group_of(order_id, groups))}{order_id}"
+
+
+def timer_key(order_id: str, groups: int) -> str:
+    """Where the order's timer is, by the rule of `lua/timer.lua`."""
+    return f"t{entry_key(order_id, groups)[1:]}"
+
+
+def group_keys(group: int) -> tuple[str, str]:
+    """What the names of the group's timers begin with, and those of the lists of them."""
+    return f"t:{{{group}}}:", f"d:{{{group}}}:"
 
 
 def mark_key(group: int) -> str:
@@ -100,32 +108,35 @@ class RedisCacheStore:
         self._reset = script("reset")
 
     def get(self, order_ids: Sequence[str]) -> list[Entry | None]:
-        return [_decode_or_none(value) for value in self._each("MGET", order_ids)]
+        return _told(self._each("MGET", order_ids), _decode_or_none)
 
     def ttl_ms(self, order_ids: Sequence[str]) -> list[int | None]:
-        calls = [Call(group_of(order_id, self._groups), "PTTL", [self._key(order_id)]) for order_id in order_ids]
-        return [left_ms if left_ms >= 0 else None for left_ms in self._caller.run(calls)]
+        return self._left_ms(order_ids, entry_key)
+
+    def timer_ttl_ms(self, order_ids: Sequence[str]) -> list[int | None]:
+        return self._left_ms(order_ids, timer_key)
 
     def tentative(self, tentatives: Sequence[Tentative]) -> list[bool]:
         check_tentatives(tentatives)
 
         def arguments(at: int) -> tuple[Argument, ...]:
             tentative = tentatives[at]
-            return encode_record(tentative.record, token=tentative.token), tentative.expires_at_us // 1000
+            record = tentative.record
+            return encode_record(record, token=tentative.token), tentative.expires_at_us // 1000, record.timer_at_ms
 
         ids = [tentative.record.order_id for tentative in tentatives]
-        return list(map(bool, self._each(self._tentative, ids, arguments, head=(TENTATIVE_TTL_MAX_MS,))))
+        return _told(self._each(self._tentative, ids, arguments, head=(TENTATIVE_TTL_MAX_MS,)), bool)
 
     def promote(self, promotions: Sequence[Promotion]) -> list[bool]:
         def arguments(at: int) -> tuple[Argument, ...]:
             return promotions[at].token, max(1, promotions[at].ttl_ms)
 
         ids = [promotion.order_id for promotion in promotions]
-        return list(map(bool, self._each(self._promote, ids, arguments)))
+        return _told(self._each(self._promote, ids, arguments), bool)
 
     def apply(self, puts: Sequence[Put]) -> list[Applied]:
         ids = [put.record.order_id for put in puts]
-        return [APPLIED[done] for done in self._each(self._apply, ids, lambda at: _put_arguments(puts[at]))]
+        return _told(self._each(self._apply, ids, lambda at: _put_arguments(puts[at])), APPLIED.__getitem__)
 
     def lookup(self, order_ids: Sequence[str], *, tokens: Sequence[bytes]) -> list[LookupOutcome]:
         check_lookup(order_ids, tokens)
@@ -134,12 +145,12 @@ class RedisCacheStore:
             return (encode_marker(Kind.LEASE, token=tokens[at]),)
 
         found = self._each(self._lookup, order_ids, arguments, head=(LEASE_TTL_MS,))
-        return [_outcome(reply, token) for reply, token in zip(found, tokens, strict=True)]
+        return _all_answers([_outcome(reply, token) for reply, token in zip(found, tokens, strict=True)])
 
     def fill(self, fills: Sequence[Fill]) -> list[bool]:
         check_fills(fills)
         ids = [fill.order_id for fill in fills]
-        return list(map(bool, self._each(self._fill, ids, lambda at: _fill_arguments(fills[at]))))
+        return _told(self._each(self._fill, ids, lambda at: _fill_arguments(fills[at])), bool)
 
     def invalidate(self, order_ids: Sequence[str]) -> int:
         # UNLINK alone is atomic, and a node that is out of memory takes it.
@@ -163,8 +174,8 @@ class RedisCacheStore:
 
     def marks(self, groups: Sequence[int]) -> list[int | None]:
         check_groups(groups, groups=self._groups)
-        replies = self._caller.run([Call(group, "MGET", [mark_key(group)]) for group in groups])
-        return [_mark_in(value) for [value] in replies]
+        replies = self._caller.run_each([Call(group, "MGET", [mark_key(group)]) for group in groups])
+        return _told(replies, lambda reply: _mark_in(reply[0]))
 
     def reset_group(self, group: int, *, mark: int) -> int:
         check_groups([group], groups=self._groups)
@@ -186,6 +197,11 @@ class RedisCacheStore:
     def _key(self, order_id: str) -> str:
         return entry_key(order_id, self._groups)
 
+    def _left_ms(self, order_ids: Sequence[str], key: Callable[[str, int], str]) -> list[int | None]:
+        groups = self._groups
+        calls = [Call(group_of(order_id, groups), "PTTL", [key(order_id, groups)]) for order_id in order_ids]
+        return [left_ms if left_ms >= 0 else None for left_ms in self._caller.run(calls)]
+
     def _each(
         self,
         what: Script | str,
@@ -194,11 +210,11 @@ class RedisCacheStore:
         *,
         head: Sequence[Argument] = (),
     ) -> list[Any]:
-        """What is returned for each order; `arguments` gives those of the order at a place."""
+        """What is returned for each order, or why nothing is; `arguments` gives those of the order at a place."""
         calls, places = self._calls(what, order_ids, arguments, head=head)
         found: list[Any] = [None] * len(order_ids)
-        for at, reply in zip(places, self._caller.run(calls), strict=True):
-            for place, one in zip(at, reply, strict=True):
+        for at, reply in zip(places, self._caller.run_each(calls), strict=True):
+            for place, one in zip(at, [reply] * len(at) if isinstance(reply, TierError) else reply, strict=True):
                 found[place] = one
         return found
 
@@ -239,16 +255,38 @@ def _decode_or_none(value: bytes | None) -> Entry | None:
 
 
 def _put_arguments(put: Put) -> tuple[Argument, ...]:
-    return encode_record(put.record), max(1, put.ttl_ms)
+    return encode_record(put.record), max(1, put.ttl_ms), put.record.timer_at_ms
 
 
 def _fill_arguments(fill: Fill) -> tuple[Argument, ...]:
     if fill.record is None:
-        return fill.token, encode_marker(Kind.ABSENT), max(1, min(fill.ttl_ms, ABSENT_TTL_MAX_MS))
-    return fill.token, encode_record(fill.record), max(1, fill.ttl_ms)
+        return fill.token, encode_marker(Kind.ABSENT), max(1, min(fill.ttl_ms, ABSENT_TTL_MAX_MS)), NO_TIMER
+    return fill.token, encode_record(fill.record), max(1, fill.ttl_ms), fill.record.timer_at_ms
 
 
-def _outcome(reply: Any, token: bytes) -> LookupOutcome:
+def _told(replies: Sequence[Any], tell: Callable[[Any], T]) -> list[T]:
+    """What each reply says, as `_all_answers`."""
+    return _all_answers([reply if isinstance(reply, TierError) else tell(reply) for reply in replies])
+
+
+def _all_answers(outcomes: list[T | TierError]) -> list[T]:
+    """The outcomes, if none is an error.
+
+    Raises:
+        TierRejected: all that there is are refusals, which are no node's doing.
+        NodesAway: otherwise.
+
+    """
+    answers = [outcome for outcome in outcomes if not isinstance(outcome, TierError)]
+    if len(answers) == len(outcomes):
+        return answers
+    refusals = [outcome for outcome in outcomes if isinstance(outcome, TierRejected)]
+    raise refusals[0] if len(refusals) == len(outcomes) else NodesAway(outcomes)
+
+
+def _outcome(reply: Any, token: bytes) -> LookupOutcome | TierError:
+    if isinstance(reply, TierError):
+        return reply
     if reply == _GRANTED:
         return Granted(token)
     return Busy() if reply == _BUSY else decode(reply)

@@ -19,6 +19,7 @@ from msgspec import Struct, structs
 from redis import exceptions as driver
 
 from orderctl.clock import Clock
+from orderctl.errors import TierError
 from orderctl.stores.redis_map import GroupMap
 from orderctl.stores.redis_nodes import MISPLACED, Address, Argument, Command, Node, translate
 from orderctl.stores.redis_scripts import Script
@@ -86,11 +87,24 @@ class Caller:
         self._closing = threading.Event()
 
     def run(self, calls: Sequence[Call]) -> list[Any]:
-        """Each call's reply. Where it raises, some of the calls may have been done and others not.
+        """Each call's reply. Where it raises, all were tried, and some of them may have been done and others not.
 
         Raises:
             TierUnavailable: a node cannot be reached, has no room, or keeps its slot on the move.
             TierRejected: a node refuses what it is given.
+
+        """
+        replies = self.run_each(calls)
+        for reply in replies:
+            if isinstance(reply, TierError):
+                raise reply
+        return replies
+
+    def run_each(self, calls: Sequence[Call]) -> list[Any]:
+        """Each call's reply, or in its place why there is none: one node's failure is not that of what others were asked.
+
+        Raises:
+            TierUnavailable: nobody tells which node is to be asked for what.
 
         """
         replies: list[Any] = [None] * len(calls)
@@ -100,13 +114,14 @@ class Caller:
             self._nodes.refresh()
             again: list[_Attempt] = []
             for attempt, reply in self._round(attempts):
-                if not isinstance(reply, Exception):
+                if isinstance(reply, TierError) or not isinstance(reply, Exception):
                     replies[attempt.at] = reply
                 elif self._is_torn(attempt.call, reply):
-                    ones = self.run(attempt.call.split())
-                    replies[attempt.at] = [one[0] if isinstance(one, list) else one for one in ones]
+                    replies[attempt.at] = self._torn(attempt.call)
+                elif isinstance(following := self._next(attempt, reply, deadline_s), TierError):
+                    replies[attempt.at] = following
                 else:
-                    again.append(self._next(attempt, reply, deadline_s))
+                    again.append(following)
             attempts = again
         return replies
 
@@ -128,11 +143,15 @@ class Caller:
     def _round(self, attempts: Sequence[_Attempt]) -> list[tuple[_Attempt, Any]]:
         """Each attempt and what came of it: a reply or an error."""
         by_node: dict[Node, list[_Attempt]] = {}
-        for attempt in attempts:
-            node = self._nodes.node(attempt.asked) if attempt.asked else self._nodes.owner(attempt.call.group)
-            by_node.setdefault(node, []).append(attempt)
-        batches = {node: [c for attempt in sent for c in attempt.commands()] for node, sent in by_node.items()}
         outcome: list[tuple[_Attempt, Any]] = []
+        for attempt in attempts:
+            try:
+                node = self._nodes.node(attempt.asked) if attempt.asked else self._nodes.owner(attempt.call.group)
+            except TierError as error:
+                outcome.append((attempt, error))
+            else:
+                by_node.setdefault(node, []).append(attempt)
+        batches = {node: [c for attempt in sent for c in attempt.commands()] for node, sent in by_node.items()}
         for node, replies in self._nodes.exchange(batches).items():
             in_turn = iter(replies)
             for attempt in by_node[node]:
@@ -144,8 +163,14 @@ class Caller:
         """Whether the call's keys are at both ends of a move, and may be asked for one by one: a single one is at one end."""
         return isinstance(error, driver.TryAgainError) and not call.is_whole and len(call.keys) > 1
 
-    def _next(self, attempt: _Attempt, error: Exception, deadline_s: float) -> _Attempt:
-        """How to repeat what was answered by `error`; raises what that means where it is not to be repeated."""
+    def _torn(self, call: Call) -> Any:
+        """What the call's keys say, each asked for by itself."""
+        ones = self.run_each(call.split())
+        failures = [one for one in ones if isinstance(one, TierError)]
+        return failures[0] if failures else [one[0] if isinstance(one, list) else one for one in ones]
+
+    def _next(self, attempt: _Attempt, error: Exception, deadline_s: float) -> _Attempt | TierError:
+        """How to repeat what was answered by `error`, or what that means where it is not to be repeated."""
         again = structs.replace(attempt, asked=None, repeats=attempt.repeats + 1)
         match error:
             case driver.TryAgainError() if self._clock.monotonic_s() < deadline_s:
@@ -164,7 +189,7 @@ class Caller:
                 self._nodes.doubt()
                 if _may_be_stale(error) and not attempt.was_cut_off:
                     return structs.replace(again, was_cut_off=True)
-        raise translate(error) from error
+        return translate(error)
 
 
 def _may_be_stale(error: Exception) -> bool:

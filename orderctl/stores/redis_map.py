@@ -18,7 +18,7 @@ from redis.crc import key_slot
 
 from orderctl.clock import Clock
 from orderctl.errors import TierUnavailable
-from orderctl.stores.redis_nodes import TIER, Access, Address, Command, Conversation, Deadline, Node, translate
+from orderctl.stores.redis_nodes import KNOCK_S, TIER, Access, Address, Command, Conversation, Deadline, Node, translate
 
 REFRESH_PAUSE_S: Final = 0.1
 """The map of slots is read at most this often, however many calls fail."""
@@ -70,6 +70,10 @@ class GroupMap:
         """A group of each node that owns any, and one that nobody owns if there is one."""
         return list({owner: group for group, owner in enumerate(self._owners)}.values())
 
+    def primaries(self) -> list[Node]:
+        """The nodes that own a group, as far as is known."""
+        return [self.node(address) for address in dict.fromkeys(self._owners) if address is not None]
+
     def moved(self, group: int, address: Address) -> None:
         """A node said that another one owns the group."""
         self._owners[group] = address
@@ -104,11 +108,13 @@ class GroupMap:
     def exchange(self, batches: Mapping[Node, Sequence[Command]]) -> dict[Node, list[Any]]:
         """Every node's replies to its commands, errors among them. All are asked before any is listened to."""
         with ExitStack() as stack:
-            conversations = {node: Conversation(node, commands) for node, commands in batches.items()}
-            deadline = Deadline(self._clock, self._access.timeout_s)
+            # Those that may not answer come last, and take nothing of the others' time.
+            in_turn = sorted(batches, key=lambda node: node.is_in_doubt)
+            conversations = {node: Conversation(node, batches[node]) for node in in_turn}
+            deadline, patience = Deadline(self._clock, self._access.timeout_s), Deadline(self._clock, KNOCK_S)
             for conversation in conversations.values():
                 stack.callback(conversation.close)
-                conversation.begin(deadline)
+                conversation.begin(deadline, patience)
             deadline = Deadline(self._clock, self._access.timeout_s)
             return {node: conversation.replies(deadline) for node, conversation in conversations.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -12,17 +13,20 @@ from redis.connection import Connection, ConnectionPool
 from redis.retry import Retry
 
 from orderctl.clock import Clock
-from orderctl.errors import TierError, TierRejected, TierUnavailable
+from orderctl.errors import ConfigError, TierError, TierRejected, TierUnavailable
 from orderctl.secret import Secret
 
 TIER: Final = "cache"
 SILENCE_S: Final = 1.0
-"""A node that let a time-out pass is not waited for again for so long: otherwise each batch would pay it anew."""
+"""A node that let a time-out pass is not asked again for so long: otherwise each batch would pay it anew."""
+KNOCK_S: Final = 0.2
+"""How long the one call waits that then knocks for all, at all such nodes; before an answer nothing else is sent."""
 
 Argument = bytes | str | int
 Command = Sequence[Argument]
 
-_SHORTEST_WAIT_S: Final = 0.001
+# Enough for what came in while others were waited for: a node must not count as silent since another one is.
+_SHORTEST_WAIT_S: Final = 0.02
 # What a node that is no longer what the map says it is answers, or that nothing comes back from.
 MISPLACED: Final = (driver.ConnectionError, driver.TimeoutError, driver.ClusterDownError, driver.ReadOnlyError)
 _PASSING: Final = (*MISPLACED, driver.AskError, driver.TryAgainError, driver.OutOfMemoryError, driver.InvalidResponse)
@@ -51,6 +55,22 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_addresses(nodes: Sequence[str]) -> list[Address]:
+    """Where a cluster's nodes are, as `[redis] nodes` names some of them.
+
+    Raises:
+        ConfigError: there is none, or one is not `host:port`.
+
+    """
+    try:
+        found = [Address.parse(node) for node in nodes]
+    except ValueError as error:
+        raise ConfigError(f"[redis] nodes: {error}") from error
+    if not found:
+        raise ConfigError("[redis] nodes is empty; it names some of the cluster's nodes, each as host:port")
+    return found
 
 
 class Access(Struct, frozen=True):
@@ -82,7 +102,10 @@ class Node:
     def __init__(self, address: Address, access: Access, clock: Clock) -> None:
         self.address = address
         self._clock = clock
+        self._lock = threading.Lock()
         self._silent_until_s = float("-inf")
+        self.is_in_doubt = False
+        """Whether it let a time-out pass and has not answered since."""
         # RESP2: nothing here needs RESP3, and no server of it is asked for notifications that nobody would read.
         self.pool = ConnectionPool(
             host=address.host,
@@ -96,16 +119,44 @@ class Node:
             retry=Retry(NoBackoff(), 0),
         )
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether it let a time-out pass a moment ago."""
-        return self._clock.monotonic_s() < self._silent_until_s
+    def may_be_asked(self, within_s: float = KNOCK_S) -> bool:
+        """Whether to ask it now. At one that let a time-out pass one call at a time knocks, and the others go without it."""
+        with self._lock:
+            now_s = self._clock.monotonic_s()
+            if now_s < self._silent_until_s:
+                return False
+            if not self.is_in_doubt:
+                return True
+            self._silent_until_s = now_s + SILENCE_S
+        if not self._is_answering(within_s):
+            return False
+        with self._lock:
+            self.is_in_doubt, self._silent_until_s = False, float("-inf")
+        return True
 
     def note(self, error: driver.RedisError) -> driver.RedisError:
         """Remember a failure of its connection; returns the error."""
         if isinstance(error, driver.TimeoutError):
-            self._silent_until_s = self._clock.monotonic_s() + SILENCE_S
+            with self._lock:
+                self.is_in_doubt = True
+                self._silent_until_s = self._clock.monotonic_s() + SILENCE_S
         return error
+
+    def _is_answering(self, within_s: float) -> bool:
+        """Whether it says anything, be it no."""
+        brief = {"socket_timeout": within_s, "socket_connect_timeout": within_s}
+        connection = Connection(**{**self.pool.connection_kwargs, **brief})  # type: ignore[no-untyped-call]
+        try:
+            connection.connect()  # type: ignore[no-untyped-call]
+            connection.send_command("PING")  # type: ignore[no-untyped-call]
+            connection.read_response()
+        except driver.TimeoutError:
+            return False
+        except driver.RedisError:
+            return True
+        finally:
+            connection.disconnect()  # type: ignore[no-untyped-call]
+        return True
 
 
 class Deadline:
@@ -135,9 +186,9 @@ class Conversation:
         self._error: driver.RedisError | None = None
         self._connection: Connection | None = None
 
-    def begin(self, deadline: Deadline) -> None:
-        """Send the commands, unless the time for it was over before it came to this node."""
-        if self._node.is_silent or deadline.is_over:
+    def begin(self, deadline: Deadline, patience: Deadline) -> None:
+        """Send the commands, unless the time for it was over before it came to this node. `patience` is for knocking."""
+        if deadline.is_over or not self._node.may_be_asked(patience.left_s()):
             self._error = driver.TimeoutError(
                 f"{self._node.address} was not asked: it, or others, took too long before"
             )

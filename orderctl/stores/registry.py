@@ -11,12 +11,24 @@ from orderctl.order import Role
 
 
 class Deployment(Struct, frozen=True):
-    """The constants of a deployment, and the database's own time (Unix microseconds) when they were read."""
+    """The constants of a deployment as one shard has them, and its database's own time (Unix microseconds) when they were read.
+
+    `server` is the identity of the server that answered, and `epoch_server` of the one that the epoch was raised on; both are
+    None where there is no server. Orders of epochs before `epoch_settled` have been settled: the last promotion is over.
+    """
 
     groups: int
     schema_version: int
     epoch: int
     now_us: int
+    epoch_settled: int = 0
+    server: str | None = None
+    epoch_server: str | None = None
+
+    @property
+    def is_promoted(self) -> bool:
+        """Whether versions are given here: another server may be a lagging copy, and would give the same ones again."""
+        return self.server == self.epoch_server
 
 
 class ApiKey(Struct, frozen=True):
@@ -48,7 +60,18 @@ class Registry(Protocol):
     """Keys, the deployment's constants, and who is there. Small, read whole, written seldom."""
 
     def deployment(self) -> Deployment:
-        """The deployment's constants, and the database's clock."""
+        """The deployment's constants, the epoch's, and the database's clock. Of several shards it is the first one's."""
+        ...
+
+    def raise_epoch(self, *, above: int) -> bool:
+        """Raise the epoch `above` by one and note that it was raised on this server; False where another one is in force.
+
+        For a promotion, see `orderctl shard promote`. Nobody may be writing to the shard by another server any more.
+        """
+        ...
+
+    def note_settled(self, *, epoch: int) -> bool:
+        """Note that the promotion to `epoch` is over; False where another epoch is in force."""
         ...
 
     def api_keys(self) -> list[ApiKey]:

@@ -17,6 +17,7 @@ from orderctl.stores.kafka_driver import KafkaCluster
 from orderctl.stores.log import topics
 from orderctl.stores.mysql_hot import groups_of, migrate_shard, open_mysql_shards, server_of
 from orderctl.stores.redis import open_redis_cache
+from orderctl.stores.redis_expirations import open_redis_expirations
 from orderctl.stores.redis_nodes import Access
 from orderctl.stores.tiers import Tiers
 
@@ -37,13 +38,31 @@ def open_servers(config: Config, clock: Clock) -> Tiers:
         cache = stack.enter_context(
             closing(open_redis_cache(config.redis.nodes, groups=groups, access=_redis_access(config), clock=clock))
         )
+        expirations = stack.enter_context(
+            closing(
+                open_redis_expirations(config.redis.nodes, groups=groups, access=_redis_access(config), clock=clock)
+            )
+        )
         archive = stack.enter_context(
             closing(open_cassandra_archive(_cassandra_access(config), Layout(groups), clock=clock))
         )
         log = stack.enter_context(closing(KafkaLogStore(_kafka_cluster(config), clock=clock)))
         feeds = tuple(BinlogFeed(server_of(shard), shard=shard.name, clock=clock) for shard in config.mysql.shards)
         stack.pop_all()
-    return Tiers(hot.store, hot.registry, cache, archive, log, feeds, KINDS)
+    return Tiers(
+        hot.store,
+        hot.registry,
+        cache,
+        archive,
+        log,
+        feeds,
+        late=hot.late,
+        late_archive=archive.late(),
+        deadlines=hot.deadlines,
+        expirations=expirations,
+        shards=hot.shards,
+        kinds=KINDS,
+    )
 
 
 def migrate_servers(config: Config, clock: Clock, *, dry_run: bool) -> list[str]:

@@ -113,6 +113,21 @@ class ShardedHotStore:
         outcomes = self._ask([change.order_id for change in changes], ask)
         return self._written(outcomes, lambda outcome: isinstance(outcome, Changed))
 
+    def touch(self, removals: Sequence[Removal], *, now_us: int) -> list[bool]:
+        return self._each_of(removals, lambda store, own: store.touch(own, now_us=now_us))
+
+    def discard(self, removals: Sequence[Removal], *, now_us: int) -> list[bool]:
+        return self._each_of(removals, lambda store, own: store.discard(own, now_us=now_us))
+
+    def of_older_epochs(self, groups: frozenset[int] | None, *, after: str | None, limit: int) -> list[Order]:
+        """As the Protocol says; where a shard does not answer, the whole page is not to be had."""
+        pages = self._pages(groups, lambda store, own: store.of_older_epochs(own, after=after, limit=limit))
+        return list(islice(heapq.merge(*pages, key=lambda order: order.order_id), max(limit, 0)))
+
+    def count_open(self) -> int:
+        """As the Protocol says; where a shard does not answer, the number is not to be had."""
+        return sum(sum(counts) for counts in self._pages(None, lambda store, _: [store.count_open()]))
+
     def load(self, order_ids: Sequence[str]) -> list[Order | None]:
         return _read(self._ask(order_ids, lambda store, places: store.load([order_ids[place] for place in places])))
 
@@ -122,24 +137,11 @@ class ShardedHotStore:
 
     def finals(self, groups: frozenset[int] | None, *, after: Cursor | None, limit: int) -> list[Order]:
         """As the Protocol says; where a shard does not answer, the whole page is not to be had."""
-        by_shard: dict[int, list[int]] = defaultdict(list)
-        for group in range(self._groups) if groups is None else sorted(groups):
-            by_shard[self._shard_of[group]].append(group)
-
-        def ask(store: HotStore, own: Sequence[int]) -> list[Order]:
-            return store.finals(None if groups is None else frozenset(own), after=after, limit=limit)
-
-        pages = self._scatter(by_shard, ask).values()
-        for page in pages:
-            if isinstance(page, TierError):
-                raise page
-        return list(islice(heapq.merge(*_read(list(pages)), key=Cursor.behind), max(limit, 0)))
+        pages = self._pages(groups, lambda store, own: store.finals(own, after=after, limit=limit))
+        return list(islice(heapq.merge(*pages, key=Cursor.behind), max(limit, 0)))
 
     def remove(self, removals: Sequence[Removal], *, now_us: int) -> list[bool]:
-        def ask(store: HotStore, places: Sequence[int]) -> list[bool]:
-            return store.remove([removals[place] for place in places], now_us=now_us)
-
-        return self._written(self._ask([removal.order_id for removal in removals], ask), bool)
+        return self._each_of(removals, lambda store, own: store.remove(own, now_us=now_us))
 
     def purge_references(self, *, moved_before_us: int, limit: int) -> int:
         """As the Protocol says, the earliest first on each shard; another shard begins each time, so that none is left behind."""
@@ -159,6 +161,27 @@ class ShardedHotStore:
         with ExitStack() as stack:
             for shard in self._shards:
                 stack.enter_context(closing(shard.store))
+
+    def _each_of(self, removals: Sequence[Removal], ask: Callable[[HotStore, list[Removal]], list[bool]]) -> list[bool]:
+        """One outcome for each of `removals`, from its shard."""
+        outcomes = self._ask(
+            [removal.order_id for removal in removals],
+            lambda store, places: ask(store, [removals[place] for place in places]),
+        )
+        return self._written(outcomes, bool)
+
+    def _pages(
+        self, groups: frozenset[int] | None, ask: Callable[[HotStore, frozenset[int] | None], list[T]]
+    ) -> list[list[T]]:
+        """What each shard that has any of `groups` (None: all) says of its own; where one fails, nothing is to be had."""
+        by_shard: dict[int, list[int]] = defaultdict(list)
+        for group in range(self._groups) if groups is None else sorted(groups):
+            by_shard[self._shard_of[group]].append(group)
+        found = self._scatter(by_shard, lambda store, own: ask(store, None if groups is None else frozenset(own)))
+        for page in found.values():
+            if isinstance(page, TierError):
+                raise page
+        return [page for page in found.values() if not isinstance(page, TierError)]
 
     def _ask(self, order_ids: Sequence[str], ask: _Ask[T]) -> list[T | TierError]:
         return self._ask_groups([group_of(order_id, self._groups) for order_id in order_ids], ask)

@@ -14,10 +14,14 @@ from orderctl.clock import Clock
 from orderctl.config import Config, is_embedded
 from orderctl.stores.archive import ArchiveStore
 from orderctl.stores.cache import CacheStore
+from orderctl.stores.deadlines import DeadlineStore
+from orderctl.stores.expirations import Expirations
 from orderctl.stores.feed import ChangeFeed
 from orderctl.stores.hot import HotStore
+from orderctl.stores.late import LateArchive, LateStore
 from orderctl.stores.log import LogStore, topics
 from orderctl.stores.registry import Registry
+from orderctl.stores.shards import HotShard
 from orderctl.stores.sqlite.archive import open_embedded_archive
 from orderctl.stores.sqlite.cache import open_embedded_cache
 from orderctl.stores.sqlite.datadir import DataDir
@@ -38,7 +42,7 @@ class Closable(Protocol):
 
 
 class Tiers(Struct, frozen=True):
-    """The stores of one process. `feeds` are the hot store's, a shard each; a shard's place is its checkpoints' partition.
+    """The stores of one process. `feeds` and `shards` are the hot store's; a shard's place is its checkpoints' partition.
 
     `kinds` says what keeps each tier.
     """
@@ -49,11 +53,26 @@ class Tiers(Struct, frozen=True):
     archive: ArchiveStore
     log: LogStore
     feeds: tuple[ChangeFeed, ...]
+    late: LateStore
+    late_archive: LateArchive
+    deadlines: DeadlineStore
+    expirations: Expirations
+    shards: tuple[HotShard, ...]
     kinds: Mapping[str, str] = EMBEDDED_KINDS
 
     def close(self) -> None:
         """Let go of all of them."""
-        stores: tuple[Closable, ...] = (*self.feeds, self.log, self.archive, self.cache, self.registry, self.hot)
+        stores: tuple[Closable, ...] = (
+            *self.feeds,
+            self.log,
+            self.archive,
+            self.expirations,
+            self.cache,
+            self.deadlines,
+            self.registry,
+            *(shard.registry for shard in self.shards),
+            self.hot,
+        )
         for store in stores:
             store.close()
 
@@ -86,4 +105,16 @@ def open_tiers(config: Config, data_dir: Path | None, clock: Clock) -> Tiers:
         log = stack.enter_context(closing(open_embedded_log(files.log if files else None, clock=clock)))
         log.ensure_topics(topics(groups=groups, shards=1))
         stack.pop_all()
-    return Tiers(hot.store, hot.registry, cache, archive, log, (feed,))
+    return Tiers(
+        hot.store,
+        hot.registry,
+        cache,
+        archive,
+        log,
+        (feed,),
+        late=hot.late,
+        late_archive=archive.late(),
+        deadlines=hot.open_deadlines(clock),
+        expirations=cache.expirations(),
+        shards=(HotShard(SHARD, range(groups), hot.store, hot.registry),),
+    )

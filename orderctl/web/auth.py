@@ -26,6 +26,17 @@ def authenticate(request: Request, keys: KeyRing) -> Caller:
     return caller
 
 
+def gateway_only(caller: Caller, *, to: str) -> None:
+    """Let only the gateway do something.
+
+    Raises:
+        Problem: 403; somebody else asks.
+
+    """
+    if caller.role is not Role.GATEWAY:
+        raise Problem(FORBIDDEN, f"only the gateway may {to}")
+
+
 def merchant_of(caller: Caller, *, to: str) -> str:
     """The merchant that asks `to` do something that only merchants may.
 

@@ -27,10 +27,10 @@ def health_routes(probe: Probe) -> list[Route]:
     """`/livez` and `/readyz`, as their `probe` answers."""
 
     async def livez(_request: Request) -> Response:
-        return _health(probe.not_alive(), NOT_ALIVE)
+        return _health(probe.not_alive(), NOT_ALIVE, [])
 
     async def readyz(_request: Request) -> Response:
-        return _health(probe.not_ready(), NOT_READY)
+        return _health(probe.not_ready(), NOT_READY, probe.degraded())
 
     return [Route("/livez", livez), Route("/readyz", readyz)]
 
@@ -66,7 +66,10 @@ def surround(
     return RequestIds(Observed(limited, metrics=metrics))
 
 
-def _health(reasons: Sequence[str], kind: Kind) -> Response:
+def _health(reasons: Sequence[str], kind: Kind, degraded: Sequence[str]) -> Response:
     if reasons:
         raise Problem(kind, "; ".join(reasons))
-    return Response(b'{"status":"ok"}', media_type=JSON)
+    body: dict[str, object] = {"status": "ok"}
+    if degraded:
+        body["degraded"] = degraded
+    return Response(msgspec.json.encode(body), media_type=JSON)

@@ -30,6 +30,10 @@ class Probe(Protocol):
         """Why no request should be sent here now; empty where all is ready."""
         ...
 
+    def degraded(self) -> list[str]:
+        """What does not work though requests may be sent here, such as a tier that is away."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """What /status shows."""
         ...

@@ -21,24 +21,31 @@ from orderctl.errors import InvalidOrderId
 from orderctl.ids import parse_order_id
 from orderctl.metrics import Metrics
 from orderctl.order import VISIBLE_ASCII_64, Caller, FieldError
-from orderctl.services.answers import Answer, Failed, Found, Missing, Pending
+from orderctl.services.answers import Answer, Failed, Found, Loading, Missing, Pending, Settled
+from orderctl.services.askers import Lookup
 from orderctl.services.keys import KeyRing
-from orderctl.services.query import Lookup, QueryService
+from orderctl.services.late import LateReader, shown
+from orderctl.services.query import QueryService
+from orderctl.services.references import References
+from orderctl.stores.cache import LEASE_TTL_MS
 from orderctl.stores.hot import Ref
+from orderctl.stores.late import LateResult
 from orderctl.stores.record import merchant_digest
 from orderctl.version import VERSION_MAX
-from orderctl.web.auth import authenticate, merchant_of
+from orderctl.web.auth import authenticate, gateway_only, merchant_of
 from orderctl.web.batcher import Batcher
 from orderctl.web.bodies import Decoder, read_json
 from orderctl.web.common import JSON, document_route, health_routes, surround
 from orderctl.web.edge import EdgeSettings, Probe
 from orderctl.web.headers import etag, if_none_match, wait_s
-from orderctl.web.problems import INVALID_REQUEST, RETRY_AFTER_S, UNAVAILABLE, Problem, invalid, no_such_order, of_error
+from orderctl.web.problems import INVALID_REQUEST, RETRY_AFTER_S, Problem, invalid, no_such_order, of_error
 from orderctl.web.results import results_response
 from orderctl.web.shapes import LookupBody, too_many_ids
 
 LANES = 2
 """Look-ups are read while others are decoded; more lanes would make smaller batches of the same load."""
+LOAD_WAIT_MAX_S: Final = LEASE_TTL_MS / 1000
+"""A look-up waits so long for a load in this process, whatever it prefers: after that, another process may load the order."""
 POLL_FIRST_S: Final = 0.02
 POLL_GROWTH: Final = 1.5
 POLL_MAX_S: Final = 0.25
@@ -50,8 +57,10 @@ _integer = re.compile(r"[1-9][0-9]{0,15}").fullmatch
 
 def query_app(
     service: QueryService,
+    references: References,
     keys: KeyRing,
     *,
+    late: LateReader,
     clock: Clock,
     metrics: Metrics,
     probe: Probe,
@@ -61,19 +70,26 @@ def query_app(
     """The application. Its lifespan's end waits for what was taken."""
     sizes = metrics.batch_orders.labels
     lookups = Batcher(service.look_up, executor, observe=sizes("lookup").observe, settings=settings, lanes=LANES)
-    refs = Batcher(service.resolve, executor, observe=sizes("resolve").observe, settings=settings)
-    api = _Api(keys, clock, lookups, refs, probe=probe, wait_max_s=settings.wait_max_s)
+    late_results = Batcher(late.read, executor, observe=sizes("late").observe, settings=settings)
+    refs = Batcher(references.resolve, executor, observe=sizes("resolve").observe, settings=settings)
+    archived_refs = Batcher(
+        references.resolve_archived, executor, observe=sizes("resolve_archived").observe, settings=settings
+    )
+    api = _Api(keys, clock, lookups, refs, archived_refs, late_results, probe=probe, wait_max_s=settings.wait_max_s)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
         await refs.close()
+        await late_results.close()
+        await archived_refs.close()
         await lookups.close()
 
     routes = [
         Route("/v1/orders", api.by_reference),
         Route("/v1/orders/lookup", api.look_up, methods=["POST"]),
         Route("/v1/orders/{order_id}", api.by_id),
+        Route("/v1/orders/{order_id}/late-results", api.late_results),
         *health_routes(probe),
         document_route("query.yaml"),
     ]
@@ -89,6 +105,8 @@ class _Api:
         clock: Clock,
         lookups: Batcher[Lookup, Answer],
         refs: Batcher[Ref, str | Failed | None],
+        archived_refs: Batcher[Ref, str | Failed | None],
+        late: Batcher[str, list[LateResult] | Missing | Failed],
         *,
         probe: Probe,
         wait_max_s: float,
@@ -97,6 +115,8 @@ class _Api:
         self._clock = clock
         self._lookups = lookups
         self._refs = refs
+        self._late = late
+        self._archived_refs = archived_refs
         self._probe = probe
         self._wait_max_s = wait_max_s
 
@@ -113,12 +133,25 @@ class _Api:
         if _merchant_ref(merchant_ref) is None:
             raise Problem(INVALID_REQUEST, "merchant_ref: expected 1 to 64 visible ASCII characters")
         min_version = _min_version(parameters)
-        (order_id,) = await self._refs.submit([Ref(merchant_id, merchant_ref)])
+        ref = Ref(merchant_id, merchant_ref)
+        (order_id,) = await self._refs.submit([ref])
+        if order_id is None:
+            (order_id,) = await self._archived_refs.submit([ref])
         if order_id is None:
             raise no_such_order()
         if isinstance(order_id, Failed):
             raise of_error(order_id.error)
         return await self._one(request, Lookup(order_id, merchant_digest(merchant_id), min_version))
+
+    async def late_results(self, request: Request) -> Response:
+        gateway_only(authenticate(request, self._keys), to="read late results")
+        order_id = parse_order_id(request.path_params["order_id"], now_ms=self._now_ms())
+        (found,) = await self._late.submit([order_id])
+        if isinstance(found, Missing):
+            raise no_such_order()
+        if isinstance(found, Failed):
+            raise of_error(found.error)
+        return Response(msgspec.json.encode({"late_results": shown(found)}), 200, None, JSON)
 
     async def look_up(self, request: Request) -> Response:
         caller = authenticate(request, self._keys)
@@ -141,26 +174,29 @@ class _Api:
             case _:
                 raise no_such_order()
 
-    async def _answers(self, request: Request, lookups: Sequence[Lookup]) -> tuple[list[Answer], dict[str, str]]:
+    async def _answers(self, request: Request, lookups: Sequence[Lookup]) -> tuple[list[Settled], dict[str, str]]:
         """The answers, as early as there are no pending ones, or as late as the reader would wait; and headers that say so.
 
         Raises:
-            Problem: 503; a tier that had to be asked could not be.
+            Problem: 503; a tier that had to be asked could not be. 500; a fault of ours.
 
         """
         loop = asyncio.get_running_loop()
         asked_s = wait_s(request.headers.getlist("prefer"))
         waited_s = min(asked_s or 0, self._wait_max_s)
         deadline_s, pause_s = loop.time() + waited_s, POLL_FIRST_S
-        answers = await self._lookups.submit(lookups)
-        while any(isinstance(answer, Pending) for answer in answers) and loop.time() < deadline_s:
+        answers = await _settled(await self._lookups.submit(lookups))
+        while (pending := _pending(answers)) and loop.time() < deadline_s:
             if self._probe.not_ready() or await request.is_disconnected():
                 break  # a server that stops, or a reader who has left, waits for nothing
             await asyncio.sleep(min(pause_s, max(0.0, deadline_s - loop.time())))
             pause_s = min(pause_s * POLL_GROWTH, POLL_MAX_S)
-            answers = await self._lookups.submit(lookups)
-        if any(isinstance(answer, Failed) for answer in answers):
-            raise Problem(UNAVAILABLE, "a database could not be reached; ask again")
+            later = await _settled(await self._lookups.submit([lookups[index] for index in pending]))
+            for index, answer in zip(pending, later, strict=True):
+                answers[index] = answer
+        for answer in answers:
+            if isinstance(answer, Failed):
+                raise of_error(answer.error)
         return answers, {} if asked_s is None else {"Preference-Applied": f"wait={waited_s:g}"}
 
     def _order_ids(self, texts: Sequence[str]) -> list[str]:
@@ -178,6 +214,24 @@ class _Api:
 
     def _now_ms(self) -> int:
         return self._clock.now_us() // 1000
+
+
+def _pending(answers: Sequence[Settled]) -> list[int]:
+    return [index for index, answer in enumerate(answers) if isinstance(answer, Pending)]
+
+
+async def _settled(answers: Sequence[Answer]) -> list[Settled]:
+    """The answers, once what is being loaded in this process has come; what has not come in time is pending."""
+    coming = {id(answer): asyncio.wrap_future(answer.answer) for answer in answers if isinstance(answer, Loading)}
+    if coming:
+        await asyncio.wait(coming.values(), timeout=LOAD_WAIT_MAX_S)
+    for future in coming.values():
+        future.cancel()  # of those that have not come: the event loop may have ended when they do
+    return [_outcome(coming[id(answer)]) if isinstance(answer, Loading) else answer for answer in answers]
+
+
+def _outcome(future: asyncio.Future[Settled]) -> Settled:
+    return Pending() if future.cancelled() else future.result()
 
 
 def _parameters(request: Request, *known: str) -> Mapping[str, str]:
@@ -204,7 +258,7 @@ def _digest_of(caller: Caller) -> bytes | None:
     return None if caller.merchant_id is None else merchant_digest(caller.merchant_id)
 
 
-def _lookup_item(lookup: Lookup, answer: Answer) -> bytes:
+def _lookup_item(lookup: Lookup, answer: Settled) -> bytes:
     if isinstance(answer, Found):
         return b'{"order":%b}' % answer.body
     said = "not_found" if isinstance(answer, Missing) else "pending"

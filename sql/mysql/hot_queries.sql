@@ -5,6 +5,9 @@
 -- is sent, so that two of them lock in one order. Batches of two-part keys are joined (UNION ALL, STRAIGHT_JOIN) and not asked
 -- for with IN, because MariaDB scans the table for an IN of rows. FORCE INDEX is for small tables, where the optimizer would
 -- rather scan, and a scan waits for rows that others have locked.
+--
+-- A version is given by a statement that reads the epoch, and only where the server is the one that the epoch was raised on:
+-- @orderctl_server is the identity of the connection's server, and of another one there is no epoch (NULL), so no version.
 
 -- name: claim_references
 -- Take merchants' references for orders, unless they are taken; the first to take one has it, and one that is taken is locked.
@@ -26,12 +29,14 @@ INSERT INTO orders (
 )
 VALUES [[(
     %(order_id)s, %(merchant_id)s, %(merchant_ref)s, %(amount)s, %(currency)s, %(payment_method)s, %(metadata)s,
-    %(status)s, %(status_reason)s, GREATEST(1, (SELECT epoch FROM deployment) << 32),
+    %(status)s, %(status_reason)s, GREATEST(
+        1, (SELECT epoch FROM deployment WHERE epoch_server = @orderctl_server) << 32
+    ),
     %(created_at)s, %(updated_at)s, %(deadline_at)s
 )]], ...;
 
 -- name: change_orders
--- Move orders on to their next version, never one that an earlier epoch may have given out. Their rows are locked.
+-- Move orders on to their next version, those of the epoch in force. Their rows are locked.
 UPDATE (
     [[SELECT
         %(order_id)s AS order_id, %(status)s AS status, %(status_reason)s AS status_reason, %(updated_at)s AS updated_at
@@ -42,21 +47,50 @@ SET
     o.status = wanted.status,
     o.status_reason = wanted.status_reason,
     o.updated_at = wanted.updated_at,
-    o.version = GREATEST(o.version + 1, (SELECT epoch FROM deployment) << 32);
+    o.version = o.version + 1
+WHERE o.version >= (SELECT epoch FROM deployment WHERE epoch_server = @orderctl_server) << 32;
 
 -- name: versions
 -- What the statement before, in the same transaction, made of orders' versions.
 SELECT order_id, version FROM orders FORCE INDEX (PRIMARY) WHERE order_id IN ([[%(order_id)s]], ...);
 
 -- name: lock_orders
--- Orders' rows, for a change.
+-- Orders' rows, for a change, and whether each is of an older epoch; NULL on another server than the epoch's.
 SELECT
     order_id, merchant_id, merchant_ref, amount, currency, payment_method, metadata,
-    status, status_reason, version, created_at, updated_at, deadline_at
+    status, status_reason, version, created_at, updated_at, deadline_at,
+    version < (SELECT epoch FROM deployment WHERE epoch_server = @orderctl_server) << 32
 FROM orders FORCE INDEX (PRIMARY)
 WHERE order_id IN ([[%(order_id)s]], ...)
 ORDER BY order_id
 FOR UPDATE;
+
+-- name: touch_orders
+-- Give open orders of older epochs, at these versions, the epoch's first version. Their rows are locked.
+UPDATE ([[SELECT %(order_id)s AS order_id, %(version)s AS version]] UNION ALL ...) AS wanted
+STRAIGHT_JOIN orders AS o ON o.order_id = wanted.order_id AND o.version = wanted.version
+SET o.version = (SELECT epoch FROM deployment WHERE epoch_server = @orderctl_server) << 32
+WHERE o.status IN ('pending', 'processing')
+    AND o.version < (SELECT epoch FROM deployment WHERE epoch_server = @orderctl_server) << 32;
+
+-- name: of_older_epochs
+-- Open orders whose versions are of older epochs, by id. Of all epochs before the one in force, whatever the server is.
+SELECT
+    order_id, merchant_id, merchant_ref, amount, currency, payment_method, metadata,
+    status, status_reason, version, created_at, updated_at, deadline_at
+FROM orders FORCE INDEX (PRIMARY)
+WHERE order_id > %(after)s
+    AND status IN ('pending', 'processing')
+    AND version < (SELECT epoch FROM deployment) << 32
+    AND (%(groups)s IS NULL OR SUBSTRING(%(groups)s, 1 + (
+        CONV(HEX(SUBSTRING(order_id, 7, 2)), 16, 10) & (SELECT group_count - 1 FROM deployment)
+    ), 1) = '1')
+ORDER BY order_id
+LIMIT %(count)s;
+
+-- name: count_open
+-- How many orders are open.
+SELECT COUNT(*) FROM orders WHERE status IN ('pending', 'processing');
 
 -- name: orders_as_committed
 -- Orders' rows, once whoever is writing them has committed and everybody can see it.
@@ -155,16 +189,24 @@ DELETE FROM order_refs WHERE moved_at < %(moved_before_us)s ORDER BY moved_at LI
 
 -- name: found_deployment
 -- Write the deployment's constants, the first time; later it changes nothing.
-INSERT INTO deployment (id, group_count, first_group, last_group)
-VALUES (1, %(groups)s, %(first_group)s, %(last_group)s)
+INSERT INTO deployment (id, group_count, first_group, last_group, epoch_server)
+VALUES (1, %(groups)s, %(first_group)s, %(last_group)s, @orderctl_server)
 ON DUPLICATE KEY UPDATE id = deployment.id;
 
 -- name: deployment
--- The deployment's constants, the number of the last migration that was applied, and the database's clock.
+-- The deployment's constants, the number of the last migration that was applied, the database's clock, and the two servers.
 SELECT
-    group_count, (SELECT MAX(number) FROM schema_migrations), epoch, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED),
-    first_group, last_group
+    group_count, (SELECT MAX(number) FROM schema_migrations), epoch, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)),
+    epoch_settled, @orderctl_server, epoch_server, first_group, last_group
 FROM deployment;
+
+-- name: raise_epoch
+-- Raise the epoch above the one that is in force, on this server.
+UPDATE deployment SET epoch = epoch + 1, epoch_server = @orderctl_server WHERE epoch = %(above)s;
+
+-- name: note_settled
+-- The orders of all epochs before this one have been settled.
+UPDATE deployment SET epoch_settled = epoch WHERE epoch = %(epoch)s;
 
 -- name: api_keys
 -- Every key, revoked ones too, oldest first.
@@ -188,12 +230,12 @@ SELECT key_id, digest, role, merchant_id, created_at, revoked_at FROM api_keys W
 -- Instances are alive, by the database's clock.
 REPLACE INTO heartbeats (instance, daemon, state, address, last_error, beat_at)
 VALUES [[(
-    %(instance)s, %(daemon)s, %(state)s, %(address)s, %(last_error)s, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)
+    %(instance)s, %(daemon)s, %(state)s, %(address)s, %(last_error)s, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))
 )]], ...;
 
 -- name: forget_silent
 -- Instances that ended without a word, long ago.
-DELETE FROM heartbeats WHERE beat_at < CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED) - %(silence_us)s;
+DELETE FROM heartbeats WHERE beat_at < TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) - %(silence_us)s;
 
 -- name: retire
 -- Instances ended in good order.

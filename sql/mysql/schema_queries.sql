@@ -20,7 +20,7 @@ SELECT number, name, checksum FROM schema_migrations ORDER BY number;
 -- name: note_migration
 -- A migration was applied whole.
 INSERT INTO schema_migrations (number, name, checksum, applied_at)
-VALUES (%(number)s, %(name)s, %(checksum)s, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED));
+VALUES (%(number)s, %(name)s, %(checksum)s, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)));
 
 -- name: lock_migrations
 -- One at a time applies migrations to this database: 1 for whoever got the lock. It belongs to the connection.

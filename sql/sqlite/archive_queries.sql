@@ -81,3 +81,14 @@ DELETE FROM orders WHERE order_id = :order_id;
 -- Undo a write: what was there before is put in again, if anything was.
 DELETE FROM orders_by_ref
 WHERE merchant_id = :merchant_id AND merchant_ref = :merchant_ref AND order_id = :order_id;
+
+-- name: archive_late
+-- Write a late result, unless the same was received earlier.
+INSERT INTO late_results (order_id, status, reason_digest, status_reason, received_at)
+VALUES (:order_id, :status, :reason_digest, :status_reason, :received_at)
+ON CONFLICT (order_id, status, reason_digest) DO UPDATE SET received_at = excluded.received_at
+WHERE excluded.received_at < late_results.received_at;
+
+-- name: archived_late
+-- An order's late results.
+SELECT order_id, status, status_reason, received_at FROM late_results WHERE order_id = :order_id;

@@ -29,15 +29,62 @@ VALUES (
 RETURNING version;
 
 -- name: change_order
--- Move an order on, and say its next version, never one that an earlier epoch may have given out.
+-- Move an order of the epoch in force on, and say its next version; no row where it is of an older epoch.
 UPDATE orders
 SET
     status = :status,
     status_reason = :status_reason,
     updated_at = :updated_at,
-    version = max(version + 1, (SELECT epoch FROM deployment) << 32)
-WHERE order_id = :order_id
+    version = version + 1
+WHERE order_id = :order_id AND version >= (SELECT epoch FROM deployment) << 32
 RETURNING version;
+
+-- name: touch_order
+-- Give an open order of an older epoch, at this version, the epoch's first version.
+UPDATE orders
+SET version = (SELECT epoch FROM deployment) << 32
+WHERE order_id = :order_id AND version = :version AND status IN ('pending', 'processing')
+    AND version < (SELECT epoch FROM deployment) << 32
+RETURNING version;
+
+-- name: reference_of_discardable
+-- The reference of an order that is open, at this version, and of an older epoch; no row where it is not.
+SELECT merchant_id, merchant_ref FROM orders
+WHERE order_id = :order_id AND version = :version AND status IN ('pending', 'processing')
+    AND version < (SELECT epoch FROM deployment) << 32;
+
+-- name: of_older_epochs
+-- Open orders whose versions are of older epochs, by id.
+SELECT
+    order_id, merchant_id, merchant_ref, amount, currency, payment_method, metadata,
+    status, status_reason, version, created_at, updated_at, deadline_at
+FROM orders
+WHERE order_id > :after AND status IN ('pending', 'processing') AND version < (SELECT epoch FROM deployment) << 32
+ORDER BY order_id
+LIMIT :count;
+
+-- name: of_older_epochs_of_groups
+-- As above, of some groups, see `finals_of_groups`.
+SELECT
+    order_id, merchant_id, merchant_ref, amount, currency, payment_method, metadata,
+    status, status_reason, version, created_at, updated_at, deadline_at
+FROM orders
+WHERE order_id > :after AND status IN ('pending', 'processing') AND version < (SELECT epoch FROM deployment) << 32
+    AND (
+        instr('123456789ABCDEF', substr(hex(order_id), 14, 1)) << 8
+        | instr('123456789ABCDEF', substr(hex(order_id), 15, 1)) << 4
+        | instr('123456789ABCDEF', substr(hex(order_id), 16, 1))
+    ) % (SELECT group_count FROM deployment) IN (SELECT value FROM json_each(:groups))
+ORDER BY order_id
+LIMIT :count;
+
+-- name: count_open
+-- How many orders are open.
+SELECT count(*) FROM orders WHERE status IN ('pending', 'processing');
+
+-- name: epoch
+-- The epoch in force.
+SELECT epoch FROM deployment;
 
 -- name: order_by_id
 -- One order's row.
@@ -124,7 +171,16 @@ INSERT INTO deployment (id, group_count) VALUES (1, :groups) ON CONFLICT (id) DO
 
 -- name: deployment
 -- The deployment's constants, and the number of the last migration that was applied.
-SELECT d.group_count, v.user_version, d.epoch FROM deployment AS d CROSS JOIN pragma_user_version AS v;
+SELECT d.group_count, v.user_version, d.epoch, d.epoch_settled
+FROM deployment AS d CROSS JOIN pragma_user_version AS v;
+
+-- name: raise_epoch
+-- Raise the epoch above the one that is in force.
+UPDATE deployment SET epoch = epoch + 1 WHERE epoch = :above RETURNING epoch;
+
+-- name: note_settled
+-- The orders of all epochs before this one have been settled.
+UPDATE deployment SET epoch_settled = epoch WHERE epoch = :epoch RETURNING epoch;
 
 -- name: api_keys
 -- Every key, revoked ones too, oldest first.
@@ -166,3 +222,34 @@ DELETE FROM heartbeats WHERE instance = :instance;
 -- name: heartbeats
 -- The last sign of life of every instance.
 SELECT instance, daemon, state, address, last_error, beat_at FROM heartbeats ORDER BY daemon, instance;
+
+-- name: keep_late
+-- Keep a late result; one that is there already stays as it is.
+INSERT INTO late_results (order_id, status, reason_digest, status_reason, received_at)
+VALUES (:order_id, :status, :reason_digest, :status_reason, :received_at)
+ON CONFLICT DO NOTHING;
+
+-- name: late_of_order
+-- An order's late results.
+SELECT order_id, status, status_reason, received_at FROM late_results WHERE order_id = :order_id;
+
+-- name: oldest_late
+-- The oldest late results behind a place; groups as in finals_of_groups, or NULL for all.
+SELECT order_id, status, status_reason, received_at
+FROM late_results
+WHERE (received_at, order_id, status, reason_digest) > (:received_at, :order_id, :status, :reason_digest)
+    AND (
+        :groups IS NULL
+        OR (
+            instr('123456789ABCDEF', substr(hex(order_id), 14, 1)) << 8
+            | instr('123456789ABCDEF', substr(hex(order_id), 15, 1)) << 4
+            | instr('123456789ABCDEF', substr(hex(order_id), 16, 1))
+        ) % (SELECT group_count FROM deployment) IN (SELECT value FROM json_each(:groups))
+    )
+ORDER BY received_at, order_id, status, reason_digest
+LIMIT :count;
+
+-- name: remove_late
+-- Remove a late result, if it is the one that was received at that time.
+DELETE FROM late_results
+WHERE order_id = :order_id AND status = :status AND reason_digest = :reason_digest AND received_at = :received_at;

@@ -20,6 +20,18 @@ SELECT partition_id, next_offset FROM partitions WHERE topic = :topic AND number
 -- A topic's partitions.
 SELECT partition_id FROM partitions WHERE topic = :topic ORDER BY number;
 
+-- name: partition_ends
+-- A topic's partitions, where each ends, and whether the topic is compacted.
+SELECT p.partition_id, p.number, p.next_offset, t.compacted
+FROM partitions AS p
+JOIN topics AS t ON t.name = p.topic
+WHERE p.topic = :topic
+ORDER BY p.number;
+
+-- name: published
+-- How many messages were ever published in a topic.
+SELECT published FROM topics WHERE name = :topic;
+
 -- name: claim_offsets
 -- Take the next offsets of a partition, and say where they end, their time, how its topic is kept, and its oldest message's time.
 UPDATE partitions

@@ -8,7 +8,7 @@ from typing import Self
 
 from tests.acceptance.server import Answer, Server
 
-DAEMONS = ("command", "query", "cdc", "cache-sync", "archiver")
+DAEMONS = ("command", "query", "cdc", "cache-sync", "archiver", "expiry", "timeouts")
 
 
 class Fleet:

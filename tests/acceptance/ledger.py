@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import random
+import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -59,10 +60,15 @@ class Api(Protocol):
 
 
 class Ledger:
-    """Clients that create and change orders until told to stop, each with orders of its own."""
+    """Clients that create and change orders until told to stop, each with orders of its own.
 
-    def __init__(self, server: Api, *, clients: int, seed: int) -> None:
+    `pause_s` is how long a client rests between two orders. References are new ones each time: a deployment may see many ledgers.
+    """
+
+    def __init__(self, server: Api, *, clients: int, seed: int, pause_s: float = 0.0) -> None:
         self._server = server
+        self._pause_s = pause_s
+        self._tag = secrets.token_hex(4)
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(
@@ -73,6 +79,8 @@ class Ledger:
         self._lock = threading.Lock()
         self.lines: list[Line] = []
         self.operations = 0
+        self.acknowledged = 0
+        self.refused = 0
         self.unknown = 0
         self.faults: list[BaseException] = []
 
@@ -92,7 +100,8 @@ class Ledger:
             for count in range(1_000_000):
                 if self._stop.is_set():
                     return
-                self._live(Line(f"c{number}-{count}", rng.randint(1, 10**6)), rng)
+                self._live(Line(f"{self._tag}-c{number}-{count}", rng.randint(1, 10**6)), rng)
+                self._stop.wait(self._pause_s)
         except BaseException as fault:  # noqa: BLE001 - it is raised again where the test can see it
             self.faults.append(fault)
 
@@ -127,13 +136,26 @@ class Ledger:
                 TICK.wait(0.02)
                 continue
             if answer.status == 503:
+                self._count_503(answer)
                 TICK.wait(0.02)
                 continue
             assert answer.status in expected, (answer.status, answer.body)
+            with self._lock:
+                self.acknowledged += 1
             if answer.status != 409:
                 line.acknowledge(answer.json)
             return True
         return False
+
+    def _count_503(self, answer: Answer) -> None:
+        """Nothing was written, or nobody knows: either way the client is told when to ask again."""
+        assert "retry-after" in answer.headers, answer.body
+        with self._lock:
+            if answer.json["type"].endswith(":outcome-unknown"):
+                self.unknown += 1
+            else:
+                assert answer.json["type"].endswith(":unavailable"), answer.body
+                self.refused += 1
 
     def check(self, server: Api) -> int:
         """Hold every order against its line; returns how many there were. The clients have stopped."""

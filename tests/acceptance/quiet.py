@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,15 @@ from orderctl.services.pump import last_checkpoint
 from orderctl.stores.log import CHANGES, CHECKPOINTS, PARKED, Message, Place
 from orderctl.stores.record import Kind, record_of
 from orderctl.stores.tiers import Tiers, open_tiers
-from tests.acceptance.ledger import FINALS, Line
+from tests.acceptance.ledger import Api, Ledger, Line
 from tests.acceptance.server import until
 
 BATCH = 500
+CONVERGE_S = 60.0
+ENOUGH = 20
+"""Orders that went all the way, at the least: else nothing was tested."""
+
+Record = Callable[[str, object], None]
 
 
 @contextmanager
@@ -124,5 +130,26 @@ def _source(order_id: str, hot: Order | None, archived: Order | None) -> Order:
     assert (hot is None) is not (archived is None), f"{order_id}: in hot {hot}, in the archive {archived}"
     source = hot or archived
     assert source is not None
-    assert (source.status in FINALS) is (archived is not None)
+    assert source.status.is_final is (archived is not None)
     return source
+
+
+def hold_to_account(
+    data_dir: Path, ledger: Ledger, api: Api, record_property: Record, config: Config | None = None
+) -> None:
+    """Wait until it is quiet, then hold every tier against every other and against the ledger, and write the counts down."""
+    began_s = time.monotonic()
+    with opened(data_dir, config) as tiers:
+        wait_until_quiet(tiers, seconds=CONVERGE_S)
+        converged_s = time.monotonic() - began_s
+        orders = ledger.check(api)
+        history = check_tiers(tiers, ledger.lines)
+    record_property("operations", ledger.operations)
+    record_property("unknown outcomes", ledger.unknown)
+    record_property("refused", ledger.refused)
+    record_property("orders", orders)
+    record_property("events", history.events)
+    record_property("duplicate events", history.duplicates)
+    record_property("cached records", history.cached)
+    record_property("seconds to converge", round(converged_s, 2))
+    assert min(len(history.removed), history.cached) > ENOUGH

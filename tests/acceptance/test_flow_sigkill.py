@@ -1,45 +1,17 @@
 """SIGKILL of everything, and of each daemon by itself, under load: afterwards every tier agrees with every other."""
 
 import random
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from orderctl.config import Config
 from tests.acceptance.fleet import DAEMONS, Fleet
 from tests.acceptance.ledger import Ledger
-from tests.acceptance.quiet import check_tiers, opened, wait_until_quiet
+from tests.acceptance.quiet import Record, hold_to_account
 from tests.acceptance.server import TICK, Server
 
 KILLS_OF_ALL = 30
 KILLS_OF_EACH = 10
-CONVERGE_S = 60.0
-ENOUGH = 20
-"""Orders that went all the way, at the least: else nothing was tested."""
-
-Record = Callable[[str, object], None]
-
-
-def hold_to_account(
-    data_dir: Path, ledger: Ledger, api: Server | Fleet, record_property: Record, config: Config | None = None
-) -> None:
-    """Wait until it is quiet, then hold every tier against every other and against the ledger, and write the counts down."""
-    began_s = time.monotonic()
-    with opened(data_dir, config) as tiers:
-        wait_until_quiet(tiers, seconds=CONVERGE_S)
-        converged_s = time.monotonic() - began_s
-        orders = ledger.check(api)
-        history = check_tiers(tiers, ledger.lines)
-    record_property("operations", ledger.operations)
-    record_property("unknown outcomes", ledger.unknown)
-    record_property("orders", orders)
-    record_property("events", history.events)
-    record_property("duplicate events", history.duplicates)
-    record_property("cached records", history.cached)
-    record_property("seconds to converge", round(converged_s, 2))
-    assert min(len(history.removed), history.cached) > ENOUGH
 
 
 @pytest.mark.timeout(400)

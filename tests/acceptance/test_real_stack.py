@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from orderctl.config import Config, load
+from tests.acceptance.deployment import Deployment
 from tests.acceptance.fleet import Fleet
+from tests.acceptance.quiet import Record, hold_to_account
 from tests.acceptance.server import Server
-from tests.acceptance.test_flow_sigkill import Record, hold_to_account, kill_each
+from tests.acceptance.test_flow_sigkill import kill_each
 from tests.acceptance.walk import walk
-from tests.stack import RunningStack, needs
+from tests.stack import needs
 
 pytestmark = needs("sql", "redis", "kafka", "cassandra")
 
 KILLS_OF_EACH = 3
-KEYS = {"demo": ["--merchant", "demo", "--role", "merchant"], "gateway": ["--role", "gateway"]}
-
-
-class Deployment:
-    """The stack, migrated, with keys where the tests' servers look for them."""
-
-    def __init__(self, file: Path, data_dir: Path) -> None:
-        self.data_dir = data_dir
-        self.settings = {"ORDERCTL_CONFIG": str(file)}
-        self.config: Config = load(file, {})
-        self._orderctl("migrate")
-        (data_dir / "keys").mkdir(parents=True)
-        for name, options in KEYS.items():
-            made = json.loads(self._orderctl("key", "create", *options, "-o", "json"))
-            (data_dir / "keys" / name).write_text(made["key"])
-
-    def _orderctl(self, *arguments: str) -> bytes:
-        command = [sys.executable, "-m", "orderctl", *arguments, "--config", self.settings["ORDERCTL_CONFIG"]]
-        return subprocess.run(
-            [*command, "--data-dir", str(self.data_dir)], check=True, stdout=subprocess.PIPE, timeout=100
-        ).stdout
-
-
-@pytest.fixture
-def deployment(stack: RunningStack, tmp_path: Path) -> Deployment:
-    """A deployment that is ready to be served."""
-    return Deployment(stack.folder / "orderctl.toml", tmp_path / "data")
 
 
 def test_orders_walk_from_creation_to_the_archive(deployment: Deployment) -> None:

@@ -15,7 +15,7 @@ from orderctl.clock import Clock
 from orderctl.ids import group_of, new_order_id, partition_of
 from orderctl.order import Change, Order, Status
 from orderctl.services.pump import Pump
-from orderctl.stores.cache import Fill, Granted, Tentative
+from orderctl.stores.cache import Applied, Fill, Granted, Put, Tentative
 from orderctl.stores.hot import Changed, Created, Draft, Removal
 from orderctl.stores.log import CHANGES, Outgoing, Place
 from orderctl.stores.record import record_of
@@ -94,6 +94,10 @@ class OneOrder:
         """Into the cache as a record, perhaps with other fields than it has."""
         self.lease()
         self._fill(record_of(structs.replace(self.order, **fields)))
+
+    def set_timer(self) -> None:
+        """A timer for its deadline, and no entry."""
+        assert self.tiers.cache.apply([Put(record_of(self.order), TTL_MS)]) == [Applied.NOTHING]
 
     def deny(self) -> None:
         """Into the cache as `absent`."""

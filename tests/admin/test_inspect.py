@@ -55,12 +55,12 @@ def test_the_members_are_those_that_programs_rely_on(one: OneOrder) -> None:
     one.pump()
     one.archive(status=Status.SUCCESS)
     found = shown(one)
-    assert list(found) == ["order_id", "group", "created_at", "tiers", "consistent", "verdict"]
+    assert list(found) == ["order_id", "group", "created_at", "tiers", "late_results", "consistent", "verdict"]
     assert found["group"] == group_of(one.order.order_id, GROUPS)
     assert found["created_at"] == "2023-11-14T22:13:20.000000Z"
     tiers = found["tiers"]
     assert list(tiers) == ["cache", "hot", "archive", "log"]
-    assert list(tiers["cache"]) == ["present", "version", "status", "kind", "ttl_s"]
+    assert list(tiers["cache"]) == ["present", "version", "status", "kind", "ttl_s", "timer_ttl_s"]
     assert list(tiers["hot"]) == ["present", "version", "status", "status_reason", "updated_at", "deadline_at"]
     assert list(tiers["archive"]) == list(tiers["hot"])
     assert tiers["log"] == {
@@ -88,6 +88,17 @@ def test_how_long_the_cache_keeps_it(one: OneOrder, clock: ManualClock) -> None:
     one.cache()
     clock.advance(12.5)
     assert shown(one)["tiers"]["cache"]["ttl_s"] == 47.5
+
+
+def test_when_its_timer_goes_off(one: OneOrder, clock: ManualClock) -> None:
+    """In seconds; null without one."""
+    one.create()
+    one.cache()
+    clock.advance(12.5)
+    assert shown(one)["tiers"]["cache"]["timer_ttl_s"] == 887.5
+    clock.advance(900)
+    one.cache()
+    assert shown(one)["tiers"]["cache"]["timer_ttl_s"] is None
 
 
 def test_the_last_event_is_shown(one: OneOrder) -> None:
@@ -118,12 +129,34 @@ def test_absent_from_the_cache_is_no_difference(one: OneOrder) -> None:
     """Any entry may vanish at any moment."""
     one.create()
     one.pump()
+    one.set_timer()
     assert says(one, Finding.CONSISTENT) == "Hot and log agree on version 1 (pending)."
+
+
+def test_a_missing_timer_is_said(one: OneOrder, clock: ManualClock) -> None:
+    """Of an open order whose deadline is ahead, be there an entry or not; it is no difference, since the sweep does without."""
+    one.create()
+    one.pump()
+    missing = "the cache has no timer for its deadline: at that time the sweep finds it."
+    assert says(one, Finding.CONSISTENT) == f"Hot and log agree on version 1 (pending); {missing}"
+    one.lease()
+    assert says(one, Finding.CONSISTENT).endswith(missing)
+    clock.advance(901)
+    assert "timer" not in says(one, Finding.CONSISTENT)
+
+
+def test_a_final_order_needs_no_timer(one: OneOrder) -> None:
+    """Nor one that only the log knows of."""
+    one.create()
+    one.move(Status.SUCCESS)
+    one.pump()
+    assert says(one, Finding.CONSISTENT) == "Hot and log agree on version 2 (success)."
 
 
 def test_a_log_that_is_behind(one: OneOrder) -> None:
     """It is said, whether the log has an older event or none."""
     one.create()
+    one.set_timer()
     assert says(one, Finding.CONSISTENT) == (
         "Hot alone holds version 1 (pending); the log has nothing of it yet: cdc is behind."
     )
@@ -153,6 +186,7 @@ def test_a_search_that_ended_at_its_bound(one: OneOrder) -> None:
     """What lies further back is not looked for, and that is said."""
     one.create()
     one.pump()
+    one.set_timer()
     one.publish(b"others'", key=b"another", times=20)
     assert "log agree" in says(one, Finding.CONSISTENT, search_max=21)
     assert says(one, Finding.CONSISTENT, search_max=20) == (
@@ -374,6 +408,9 @@ class CatchesUp:
 
     def ttl_ms(self, order_ids: list[str]) -> Any:
         return self._cache.ttl_ms(order_ids)
+
+    def timer_ttl_ms(self, order_ids: list[str]) -> Any:
+        return self._cache.timer_ttl_ms(order_ids)
 
 
 # --- nowhere, and not known ------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_tiers_that_agree_are_exit_0(terminal: Terminal, data: Path) -> None:
     """As JSON, with the documented members; an id in upper case is the same id."""
     order_id = done_to(data, OneOrder.create, OneOrder.cache, OneOrder.pump)
     found = shown(terminal, order_id.upper(), code=0)
-    assert list(found) == ["order_id", "group", "created_at", "tiers", "consistent", "verdict"]
+    assert list(found) == ["order_id", "group", "created_at", "tiers", "late_results", "consistent", "verdict"]
     assert list(found["tiers"]) == ["cache", "hot", "archive", "log"]
     assert (found["order_id"], found["consistent"]) == (order_id, True)
     assert found["verdict"] == "Hot, cache and log agree on version 1 (pending)."

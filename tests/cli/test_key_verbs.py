@@ -98,8 +98,8 @@ def test_status_before_anything_and_without_a_daemon(terminal: Terminal) -> None
     assert {daemon["state"] for daemon in shown["daemons"]} == {"stopped"}
     assert [tier["name"] for tier in shown["tiers"]] == ["hot", "cache", "log", "archive"]
     lags = {daemon["name"]: (daemon["lag_events"], daemon["lag_s"]) for daemon in shown["daemons"]}
-    followers = dict.fromkeys(["cdc", "cache-sync", "archiver"], (0, 0.0))
-    assert lags == {"command": (None, None), "query": (None, None)} | followers
+    followers = dict.fromkeys(["cdc", "cache-sync", "archiver", "timeouts"], (0, 0.0))
+    assert lags == dict.fromkeys(["command", "query", "expiry"], (None, None)) | followers
 
 
 def test_the_data_directory_comes_from_flag_or_environment(terminal: Terminal) -> None:

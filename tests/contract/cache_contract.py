@@ -10,6 +10,7 @@ from tests.contract.cache_contract_batches import BatchContract, RaceContract
 from tests.contract.cache_contract_following import FollowingContract
 from tests.contract.cache_contract_loading import LoadingContract
 from tests.contract.cache_contract_syncing import SyncingContract, SyncingRaceContract
+from tests.contract.cache_contract_timers import TimerContract
 from tests.contract.cache_contract_writing import WritingContract
 from tests.contract.cache_harness import CacheHarness
 
@@ -23,6 +24,7 @@ class CacheContract(
     SyncingContract,
     SyncingRaceContract,
     FollowingContract,
+    TimerContract,
 ):
     """A backend's test class inherits this and gives a fixture named `harness`: a `CacheHarness` over an empty cache."""
 

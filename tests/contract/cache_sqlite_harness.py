@@ -20,7 +20,11 @@ _PUT = Query("INSERT OR REPLACE INTO entries VALUES (:group_no, :order_id, :valu
 _PEEK = Query("SELECT value, expires_at_us FROM entries WHERE order_id = :order_id AND expires_at_us > :now", "")
 _EVICT = Query("DELETE FROM entries WHERE order_id = :order_id", "")
 _COUNT = Query("SELECT count(*) FROM entries", "")
-_COLUMNS = {"entries": ("group_no", "order_id", "value", "expires_at_us"), "marks": ("group_no", "reached")}
+_COLUMNS = {
+    "entries": ("group_no", "order_id", "value", "expires_at_us"),
+    "marks": ("group_no", "reached"),
+    "timers": ("group_no", "order_id", "at_us"),
+}
 _SELECT = {table: Query(f"SELECT {', '.join(names)} FROM {table}", "") for table, names in _COLUMNS.items()}
 _DELETE = {table: Query(f"DELETE FROM {table}", "") for table in _COLUMNS}
 _INSERT = {table: Query(f"INSERT INTO {table} VALUES (:{', :'.join(names)})", "") for table, names in _COLUMNS.items()}

@@ -56,6 +56,20 @@ class FeedContract:
         ]
         assert [len(rows) for rows in transactions(items)] == [1, 1, 1, 1]
 
+    def test_a_promotion_is_read_as_it_was_made(self, harness: FeedHarness, store: HotStore, feed: ChangeFeed) -> None:
+        """A touched row is a change to a larger version, by which everybody hears of it; a discarded one is a deletion."""
+        touched, discarded = create(store), create(store)
+        harness.raise_epoch()
+        assert store.touch([Removal(touched.order_id, touched.version)], now_us=T0_US) == [True]
+        assert store.discard([Removal(discarded.order_id, discarded.version)], now_us=T0_US + 1) == [True]
+        [now] = store.load([touched.order_id])
+        items = read_all(harness.keep(feed.open(None)))
+        assert [(event.op, event.before, event.after) for event in events(items)][2:] == [
+            (Op.UPDATE, touched, now),
+            (Op.DELETE, discarded, None),
+        ]
+        assert [len(rows) for rows in transactions(items)] == [1, 1, 1, 1]
+
     def test_an_event_says_where_it_is_from(self, harness: FeedHarness, store: HotStore, feed: ChangeFeed) -> None:
         """The shard, a place of its own, and a time; and it can be published."""
         create_all(store, 3)

@@ -33,6 +33,10 @@ class FeedHarness(Protocol):
         """Close this reader in the end; returns it."""
         ...
 
+    def raise_epoch(self) -> None:
+        """Raise the shard's epoch by one, as a promotion does."""
+        ...
+
     def restart(self) -> None:
         """Close everything that was opened."""
         ...

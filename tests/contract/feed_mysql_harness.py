@@ -38,6 +38,9 @@ class MysqlFeedHarness:
         self._readers.append(caught_up)
         return caught_up
 
+    def raise_epoch(self) -> None:
+        assert self.hot.open().registry.raise_epoch(above=0)
+
     def restart(self) -> None:
         for reader in self._readers:
             reader.close()

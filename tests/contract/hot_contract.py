@@ -8,6 +8,7 @@ from orderctl.stores.hot import HotStore
 from orderctl.stores.registry import Registry
 from tests.contract.hot_contract_changing import ChangingContract
 from tests.contract.hot_contract_creating import CreatingContract
+from tests.contract.hot_contract_epochs import EpochContract
 from tests.contract.hot_contract_moving import MovingContract
 from tests.contract.hot_contract_races import RaceContract
 from tests.contract.hot_contract_reading import ReadingContract
@@ -15,7 +16,9 @@ from tests.contract.hot_contract_registry import RegistryContract
 from tests.contract.hot_harness import HotHarness, Opened
 
 
-class HotContract(CreatingContract, ChangingContract, ReadingContract, MovingContract, RaceContract, RegistryContract):
+class HotContract(
+    CreatingContract, ChangingContract, ReadingContract, MovingContract, EpochContract, RaceContract, RegistryContract
+):
     """A backend's test class inherits this and gives a fixture named `harness`: a `HotHarness` over an empty database."""
 
     @pytest.fixture

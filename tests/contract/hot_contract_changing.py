@@ -137,30 +137,6 @@ class ChangingContract:
         assert isinstance(outcome, Changed)
         assert outcome.order.updated_at == order.created_at
 
-    def test_a_raised_epoch_lifts_every_new_version(self, store: HotStore, harness: HotHarness) -> None:
-        """The next version of an old order and the first of a new one are above all that came before."""
-        old = create(store)
-        harness.set_epoch(3)
-        first, second = store.change([to(old, Status.PROCESSING), to(old, Status.SUCCESS)], now_us=0)
-        assert isinstance(first, Changed)
-        assert isinstance(second, Changed)
-        assert (first.order.version, second.order.version) == (3 << EPOCH_SHIFT, (3 << EPOCH_SHIFT) + 1)
-        assert store.load([old.order_id]) == [second.order]
-        new = create(store)
-        assert new.version == 3 << EPOCH_SHIFT
-        [changed] = store.change([to(new, Status.SUCCESS)], now_us=0)
-        assert isinstance(changed, Changed)
-        assert changed.order.version == new.version + 1
-
-    def test_the_epoch_is_read_by_the_statement_that_uses_it(self, store: HotStore, harness: HotHarness) -> None:
-        """A store that was open before the promotion does not go on with the epoch that it knew."""
-        orders = [create(store) for _ in range(3)]
-        for epoch, order in enumerate(orders, start=1):
-            harness.set_epoch(epoch)
-            [changed] = store.change([to(order, Status.SUCCESS)], now_us=0)
-            assert isinstance(changed, Changed)
-            assert changed.order.version == epoch << EPOCH_SHIFT
-
     def test_versions_stay_exact_in_a_double(self, store: HotStore, harness: HotHarness) -> None:
         """The largest epoch's versions come back as they went in."""
         harness.set_epoch(EPOCH_MAX)

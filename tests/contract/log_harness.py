@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 from uuid import uuid4
 
-from orderctl.stores.log import LogStore, Member, Message, Outgoing, Place, Topic
+from orderctl.stores.log import LogStore, Member, Message, Outgoing, Place, Tail, Topic
 
 PATIENCE_S = 60
 """Nothing in the suite takes longer, whatever backend it is."""
@@ -58,7 +58,7 @@ class Stage:
         token = uuid4().hex[:12]
         self.topic = f"orders.test-{token}"
         self.group = f"group-{token}"
-        self._members: list[Member] = []
+        self._members: list[Member | Tail] = []
 
     def make(self, partitions: int = 1, *, compacted: bool = False) -> Stage:
         """Make the topic."""
@@ -87,6 +87,13 @@ class Stage:
         self._members.append(member)
         return member
 
+    def tail(self, *, silence_s: float = 5.0) -> Tail:
+        """One that follows the topic, from now on."""
+        tail = self.harness.open().tail(self.topic, silence_s=silence_s)
+        self._members.append(tail)
+        assert tail.poll(100, PATIENCE_S) == []
+        return tail
+
     def settled(self, partitions: int, *members: Member) -> list[Message]:
         """Poll until these members, and nobody else, own every partition, evenly; returns what they read meanwhile."""
 
@@ -106,13 +113,13 @@ class Stage:
         self.store = self.harness.open()
 
     def close(self) -> None:
-        """Close every member."""
+        """Close every member and tail."""
         for member in self._members:
             member.close()
         self._members.clear()
 
 
-def poll_until(done: Callable[[list[Message]], bool], *members: Member, limit: int = 100) -> list[Message]:
+def poll_until(done: Callable[[list[Message]], bool], *members: Member | Tail, limit: int = 100) -> list[Message]:
     """Let the members poll in turns until what they have read, or what they were assigned, is enough; returns what they read."""
     until_s = time.monotonic() + PATIENCE_S
     read: list[Message] = []
@@ -124,7 +131,7 @@ def poll_until(done: Callable[[list[Message]], bool], *members: Member, limit: i
         assert time.monotonic() < until_s, f"not there after {PATIENCE_S} s: {len(read)} messages"
 
 
-def read_all(count: int, *members: Member, limit: int = 100) -> list[Message]:
+def read_all(count: int, *members: Member | Tail, limit: int = 100) -> list[Message]:
     """Poll until so many different messages were read; returns all that were."""
     return poll_until(lambda read: len(set(where(read))) >= count, *members, limit=limit)
 

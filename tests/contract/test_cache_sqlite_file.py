@@ -177,7 +177,7 @@ class TestRoom(CacheSuite):
 
     def test_a_full_cache_evicts_what_would_expire_next(self, harness: SqliteCacheHarness) -> None:
         """Records that live longest stay; the leases that are in use stay too, or nothing could be filled in any more."""
-        room = 256 << 10
+        room = 512 << 10
         cache, leased = harness.open(used_bytes_max=room), an_order()
         lasting = [an_order() for _ in range(50)]
         self.make_record(cache, *lasting, ttl_ms=900_000)

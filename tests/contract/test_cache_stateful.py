@@ -7,13 +7,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec import structs
 
-from orderctl.order import Order
+from orderctl.clock import US_PER_S
+from orderctl.order import Order, Status
 from orderctl.stores.cache import Applied, Busy, Granted, LookupOutcome, Promotion, Put, Tentative
 from orderctl.stores.record import NO_TOKEN, Entry, Kind, record_of
 from tests.contract.cache_harness import an_order, at_version, entry_of, filled, not_found, token
 from tests.contract.cache_sqlite_harness import SqliteCacheHarness
 
-ORDERS = [an_order() for _ in range(2)]
+DEADLINE_US = 4_000_000_000 * US_PER_S
+"""Far ahead: what happens at a deadline is another suite's."""
+ORDERS = [structs.replace(an_order(), deadline_at=DEADLINE_US) for _ in range(2)]
 HOLDERS = [token(number) for number in (1, 2)]
 Model = dict[str, tuple[Entry, int]]
 """Each order's entry and when it expires, Unix microseconds; no expired ones."""
@@ -25,7 +28,8 @@ ttls_ms = st.sampled_from([0, 1, 500, 2_000, 3_000, 60_000])
 @st.composite
 def orders(draw: st.DrawFn) -> Order:
     """One of two orders, at one of three versions, once in a while with other words."""
-    order = at_version(draw(st.sampled_from(ORDERS)), draw(st.integers(1, 3)))
+    status = draw(st.sampled_from([Status.PROCESSING, Status.PROCESSING, Status.SUCCESS]))
+    order = at_version(draw(st.sampled_from(ORDERS)), draw(st.integers(1, 3)), status=status)
     return structs.replace(order, status_reason=draw(st.sampled_from([None, None, None, "other words"])))
 
 
@@ -37,6 +41,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.harness = SqliteCacheHarness(None)
         self.cache = self.harness.open()
         self.model: Model = {}
+        self.timers: set[str] = set()
 
     @property
     def now_us(self) -> int:
@@ -47,6 +52,9 @@ class CacheMachine(RuleBasedStateMachine):
 
     def kind(self, order_id: str) -> Kind | None:
         return self.model[order_id][0].kind if order_id in self.model else None
+
+    def set_timer(self, order: Order) -> None:
+        (self.timers.discard if order.status.is_final else self.timers.add)(order.order_id)
 
     def holds(self, order_id: str, kind: Kind, holder: bytes) -> bool:
         return self.kind(order_id) is kind and self.model[order_id][0].token == holder
@@ -67,6 +75,7 @@ class CacheMachine(RuleBasedStateMachine):
         stands = self.kind(order.order_id) in {None, Kind.ABSENT} and 0 < ttl_ms <= 10_000
         if stands:
             self.model[order.order_id] = entry_of(order, Kind.TENTATIVE, creator=creator), expires_at_us
+            self.set_timer(order)
         assert self.cache.tentative([Tentative(record_of(order), creator, expires_at_us)]) == [stands]
 
     @rule(order=st.sampled_from(ORDERS), creator=holders, ttl_ms=ttls_ms)
@@ -84,6 +93,8 @@ class CacheMachine(RuleBasedStateMachine):
 
     def model_apply(self, order: Order, ttl_ms: int) -> Applied:
         id_ = order.order_id
+        if id_ not in self.model or order.version >= self.model[id_][0].version:
+            self.set_timer(order)
         if id_ not in self.model:
             return Applied.NOTHING
         entry, expires_at_us = self.model[id_]
@@ -122,6 +133,7 @@ class CacheMachine(RuleBasedStateMachine):
         goes_in = self.holds(id_, Kind.LEASE, holder) and version >= self.model[id_][0].version
         if goes_in and found:
             self.keep(id_, entry_of(order), ttl_ms)
+            self.set_timer(order)
         elif goes_in:
             self.keep(id_, Entry(Kind.ABSENT, 0), min(ttl_ms, 2_000))
         elif self.holds(id_, Kind.LEASE, holder):
@@ -136,10 +148,11 @@ class CacheMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_is_as_the_model(self) -> None:
-        """Every entry, and when it expires."""
+        """Every entry, and when it expires; and who has a timer."""
         ids = [order.order_id for order in ORDERS]
         assert self.cache.get(ids) == [self.model[id_][0] if id_ in self.model else None for id_ in ids]
         expiries = [kept and kept[1] for kept in map(self.harness.peek, ids)]
+        assert [left is not None for left in self.cache.timer_ttl_ms(ids)] == [id_ in self.timers for id_ in ids]
         assert expiries == [self.model[id_][1] if id_ in self.model else None for id_ in ids]
 
     def teardown(self) -> None:

@@ -22,7 +22,7 @@ from orderctl.stores.sqlite.database import Database
 from orderctl.stores.sqlite.embedded import EmbeddedHot, open_embedded_hot
 from orderctl.stores.sqlite.feed import PURGE_COUNT, SqliteChangeFeed, open_embedded_feed
 from orderctl.stores.sqlite.hot import SqliteHotStore
-from orderctl.stores.sqlite.registry import found_deployment
+from orderctl.stores.sqlite.registry import SqliteRegistry, found_deployment
 from orderctl.stores.sqlite.schema import HOT
 from tests.contract.feed_contract import FeedContract
 from tests.contract.feed_harness import (
@@ -91,6 +91,12 @@ class SqliteFeedHarness:
     def keep(self, reader: FeedReader) -> FeedReader:
         self._opened.append(reader)
         return reader
+
+    def raise_epoch(self) -> None:
+        database = self.memory or Database(self._path, HOT)
+        registry = SqliteRegistry(database, self.clock)
+        assert registry.raise_epoch(above=0)
+        registry.close()
 
     def restart(self) -> None:
         for opened in self._opened:

@@ -14,13 +14,16 @@ from threading import Event
 from uuid import uuid4
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from orderctl.clock import SystemClock
-from orderctl.errors import TierUnavailable
+from orderctl.errors import TierError, TierUnavailable
 from orderctl.stack.layout import Wish
 from orderctl.stores.kafka import KafkaLogStore
-from orderctl.stores.kafka_driver import QUEUE_KIB, KafkaCluster
-from orderctl.stores.log import Member, Message, Outgoing, Place, Topic
+from orderctl.stores.kafka_driver import QUEUE_KIB, KafkaCluster, client_config
+from orderctl.stores.log import Fenced, Member, Message, Outgoing, Place, Tail, Topic
 from tests.contract.hot_harness import at_once
 from tests.contract.log_harness import (
     PATIENCE_S,
@@ -246,6 +249,49 @@ def test_a_member_whose_process_is_stopped(running: RunningStack, store: KafkaLo
     member.close()
 
 
+def test_a_commit_that_is_not_answered(running: RunningStack, store: KafkaLogStore, topic: str) -> None:
+    """Its caller hears so in good time, and again from the next one; the work goes on when the broker does."""
+    publish_surely(store, batch_of(topic, 0))
+    member = store.join(topic, [topic])
+    read = read_all(BATCH, member)
+    with silent(running.pid("kafka")):
+        for _ in range(2):
+            started_s = time.monotonic()
+            with pytest.raises(TierUnavailable):
+                member.commit(behind(read))
+            assert time.monotonic() - started_s < 3.0
+    commit_surely(member, read)
+    assert store.committed(topic, topic) == [BATCH // PARTITIONS] * PARTITIONS
+    member.close()
+
+
+def commit_surely(member: Member, read: list[Message]) -> None:
+    """Commit again until it is done, as a consumer does; who was put out meanwhile reads again first."""
+    until_s = time.monotonic() + PATIENCE_S
+    while True:
+        assert time.monotonic() < until_s
+        try:
+            member.commit(behind(read))
+        except TierUnavailable:
+            continue
+        except Fenced:
+            read = read_all(BATCH, member)
+            continue
+        return
+
+
+def test_a_member_whose_driver_has_given_up(store: KafkaLogStore, topic: str) -> None:
+    """One that is in no group, and does nothing about it, is replaced by another that joins."""
+    member = store.join(topic, [topic])
+    poll_until(lambda _: len(member.assigned()) == PARTITIONS, member)
+    assert member._consumer is not None
+    member._consumer.unsubscribe()
+    poll_until(lambda _: not member.assigned(), member)
+    publish_surely(store, batch_of(topic, 0))
+    assert len(read_all(BATCH, member)) == BATCH
+    member.close()
+
+
 def test_more_than_the_queue_holds(store: KafkaLogStore, topic: str) -> None:
     """A batch that does not fit into the producer's memory waits for room; no part of it is dropped."""
     value = os.urandom(1 << 20)
@@ -256,3 +302,79 @@ def test_more_than_the_queue_holds(store: KafkaLogStore, topic: str) -> None:
         str(number).encode() for number in range(count)
     ]
     patient.close()
+
+
+def test_a_tail_says_that_it_may_miss_something(running: RunningStack, store: KafkaLogStore, topic: str) -> None:
+    """Though nothing is published, and about when it promised; then it follows the end as it is by then."""
+    tail = store.tail(topic, silence_s=1.0)
+    assert tail.poll(10, 0) == []
+    publish_surely(store, batch_of(topic, 0))
+    read_all(BATCH, tail)
+    with silent(running.pid("kafka")):
+        started_s = time.monotonic()
+        with pytest.raises(TierUnavailable):
+            poll_until(lambda _: False, tail)
+        assert time.monotonic() - started_s < 3.0
+        with pytest.raises(TierUnavailable):
+            tail.poll(10, 0)
+    publish_surely(store, batch_of(topic, BATCH))
+    follow_again(tail)
+    publish_surely(store, batch_of(topic, 2 * BATCH))
+    assert sorted(map(int, values(read_all(BATCH, tail)))) == list(range(2 * BATCH, 3 * BATCH))
+    tail.close()
+
+
+def follow_again(tail: Tail) -> None:
+    """Poll until the end was found, as a first poll finds it."""
+    until_s = time.monotonic() + PATIENCE_S
+    while True:
+        assert time.monotonic() < until_s
+        try:
+            assert tail.poll(1, 0) == []
+        except TierUnavailable:
+            continue
+        return
+
+
+def test_a_tail_survives_a_short_silence(running: RunningStack, store: KafkaLogStore, topic: str) -> None:
+    """Shorter than it may be: nothing is missed, and nobody is alarmed."""
+    tail = store.tail(topic, silence_s=10.0)
+    assert tail.poll(10, 0) == []
+    with silent(running.pid("kafka")):
+        assert tail.poll(10, 3.0) == []
+    publish_surely(store, batch_of(topic, 0))
+    assert sorted(set(map(int, values(read_all(BATCH, tail))))) == list(range(BATCH))
+    tail.close()
+
+
+def test_a_tail_of_a_topic_that_is_made_anew(store: KafkaLogStore, topic: str) -> None:
+    """Its offsets begin again, so that what comes is not behind what was: that is said."""
+    tail = store.tail(topic, silence_s=1.0)
+    assert tail.poll(10, 0) == []
+    store.publish(batch_of(topic, 0))
+    read_all(BATCH, tail)
+    with AdminClient(client_config(store._cluster)) as admin:
+        admin.delete_topics([topic])[topic].result(PATIENCE_S)
+        again = NewTopic(topic, PARTITIONS, 1)
+        until_s = time.monotonic() + PATIENCE_S
+        while True:
+            assert time.monotonic() < until_s
+            try:
+                admin.create_topics([again])[topic].result(PATIENCE_S)
+            except KafkaException:
+                Event().wait(0.05)
+            else:
+                break
+    with pytest.raises(TierError):
+        poll_until(lambda _: False, tail)
+    tail.close()
+
+
+def test_closing_a_tail_while_the_broker_is_silent(running: RunningStack, store: KafkaLogStore, topic: str) -> None:
+    """It takes no time worth mentioning."""
+    tail = store.tail(topic)
+    assert tail.poll(10, 0) == []
+    with silent(running.pid("kafka")):
+        started_s = time.monotonic()
+        tail.close()
+        assert time.monotonic() - started_s < 3

@@ -13,7 +13,8 @@ from orderctl.contracts import Query, contract_text, named_queries
 from orderctl.errors import ConfigError, TierError, TierRejected, TierUnavailable
 from orderctl.order import Order, Status
 from orderctl.secret import Secret
-from orderctl.stores.hot import Changed, Created, Removal
+from orderctl.stores.deadlines import TimedOut
+from orderctl.stores.hot import Created, Removal
 from orderctl.stores.mysql import QUERIES
 from orderctl.stores.mysql_database import MysqlDatabase, Session
 from orderctl.stores.mysql_driver import MysqlServer, Row, render
@@ -22,6 +23,7 @@ from orderctl.stores.mysql_schema import Migration, known_migrations, migrate, m
 from orderctl.stores.registry import Heartbeat
 from tests.contract.hot_harness import GROUPS, a_draft, at_once, create, drafts, to
 from tests.contract.hot_mysql_harness import TemporaryDatabase
+from tests.contract.late_harness import a_late
 from tests.real.mariadb_server import MariadbServer, mariadb
 from tests.stack import needs
 
@@ -207,14 +209,14 @@ class TestGrants:
         assert [hot[user].store.load([order.order_id]) for user in ("command", "query", "archiver", "reader")] == [
             [order]
         ] * 4
-        [changed] = hot["timeouts"].store.change([to(order, Status.TIMEOUT)], now_us=0)
-        assert isinstance(changed, Changed)
+        [changed] = hot["timeouts"].deadlines.time_out([order.order_id])
+        assert isinstance(changed, TimedOut)
         another = create(hot["command"].store)
         for user in ("query", "archiver", "reader", "cdc"):
             with refused():
                 hot[user].store.change([to(another, Status.FAILED)], now_us=0)
         removal = Removal(order.order_id, changed.order.version)
-        for user in ("command", "query", "reader", "timeouts", "cdc"):
+        for user in ("command", "query", "reader", "cdc"):
             with refused():
                 hot[user].store.remove([removal], now_us=1)
         assert hot["archiver"].store.remove([removal], now_us=1) == [True]
@@ -232,6 +234,27 @@ class TestGrants:
         assert kinds[0] is Created
         assert isinstance(command.store.load([draft.order.order_id])[0], Order)
         command.close()
+
+    def test_late_results_are_kept_and_moved_with_the_daemons_rights(self, users: MysqlServer) -> None:
+        """The command server keeps them and cannot remove one; the archiver removes them and keeps none."""
+        hot = {user: _as(users, user) for user in USERS}
+        refused = partial(pytest.raises, TierError, match="denied")
+        result = a_late()
+        for _ in range(2):
+            hot["command"].late.keep([result])
+        for user in set(USERS) - {"command"}:
+            with refused():
+                hot[user].late.keep([a_late()])
+        for user in ("command", "query", "archiver", "reader"):
+            assert hot[user].late.load([result.order_id]) == [[result]]
+        for user in set(USERS) - {"archiver"}:
+            with refused():
+                hot[user].late.remove([result])
+        assert hot["archiver"].late.oldest(frozenset(range(GROUPS)), after=None, limit=9) == [result]
+        hot["archiver"].late.remove([result])
+        assert hot["command"].late.load([result.order_id]) == [[]]
+        for opened in hot.values():
+            opened.close()
 
     def test_a_server_that_became_read_only_is_unavailable(self, mariadb: MariadbServer, users: MysqlServer) -> None:
         """A primary that was demoted: its writers wait for the new one, and nothing was written. Readers go on."""

@@ -16,8 +16,9 @@ from orderctl.ids import group_of
 from orderctl.metrics import Metrics
 from orderctl.order import Order
 from orderctl.services.cache_sync import CacheSync, Parked
+from orderctl.services.invalidation import OrderInvalidated, read
 from orderctl.stores.cache import CacheStore
-from orderctl.stores.log import CHANGES, PARKED, LogStore, Message, Outgoing, Place, topics
+from orderctl.stores.log import CHANGES, INVALIDATED, PARKED, LogStore, Message, Outgoing, Place, topics
 from orderctl.stores.record import Entry
 from orderctl.stores.sqlite.log import open_embedded_log
 from tests.contract.cache_harness import GROUPS, CacheSuite, orders_of
@@ -111,6 +112,13 @@ class Following:
         messages = [message for place in places for message in self.broker.read(place, 0, 1_000)]
         return [msgspec.json.decode(message.value, type=Parked) for message in messages]
 
+    def announced(self) -> set[str | int]:
+        """What processes were told to forget: orders by their ids, and groups by their numbers."""
+        places = [Place(INVALIDATED, group) for group in range(GROUPS)]
+        messages = [message for place in places for message in self.broker.read(place, 0, 1_000)]
+        asked = [read(message, GROUPS) for message in messages]
+        return {each.order_id if isinstance(each, OrderInvalidated) else each.group for each in asked}
+
     def counted(self, name: str) -> float:
         """A metric's value."""
         return self.metrics.registry.get_sample_value(f"orderctl_{name}") or 0.0
@@ -124,9 +132,8 @@ def open_following() -> Iterator[Following]:
     try:
         log.ensure_topics(topics(groups=GROUPS, shards=1))
         following = Following(harness, log)
-        following.process().watch()
-        following.metrics = Metrics(CollectorRegistry())
-        following.cache.calls.clear()
+        for group in range(GROUPS):
+            following.store.reset_group(group, mark=0)
         yield following
     finally:
         log.close()

@@ -78,6 +78,13 @@ def test_a_batch_asks_the_archive_once(bench: Bench) -> None:
     assert bench.archive.calls == ["load"]
 
 
+def newest(bench: Bench) -> object:
+    """The order that the reference stands for, as a process sees it that remembers nothing."""
+    references = bench.references()
+    (found,) = references.resolve([Ref("m", "r")])
+    return references.resolve_archived([Ref("m", "r")])[0] if found is None else found
+
+
 def test_within_the_window_a_reference_stands_for_its_order_and_after_it_is_free(bench: Bench) -> None:
     """A new order is made then; look-ups by reference get the newest."""
     ended = an_archived(bench)
@@ -86,16 +93,16 @@ def test_within_the_window_a_reference_stands_for_its_order_and_after_it_is_free
     assert stored(bench).replayed
     bench.clock.advance(2)
     purge(bench)
-    assert bench.query().resolve([Ref("m", "r")]) == [ended.order_id]
+    assert newest(bench) == ended.order_id
     fresh = stored(bench, amount=2)
     assert not fresh.replayed
     assert fresh.record.order_id != ended.order_id
-    assert bench.query().resolve([Ref("m", "r")]) == [fresh.record.order_id]
+    assert newest(bench) == fresh.record.order_id
     bench.command().change([Change(fresh.record.order_id, Status.FAILED)])
     archive_all(bench)
     bench.clock.advance(DAY_S + 1)
     purge(bench)
-    assert bench.query().resolve([Ref("m", "r")]) == [fresh.record.order_id]
+    assert newest(bench) == fresh.record.order_id
 
 
 @pytest.mark.parametrize("if_versions", [None, (1,), (2,)])

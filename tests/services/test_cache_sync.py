@@ -238,12 +238,13 @@ class TestParking(CacheSuite):
         assert len(flow.parked()) == flow.counted("parked_total") == 1
 
     def test_a_flood_of_poison_is_parked_in_one_call(self, flow: Following) -> None:
-        """One acknowledgement for all of them."""
+        """One acknowledgement for all of them, and one for all that is to be forgotten."""
         orders = flow.cached_orders(GROUP, 50)
         flow.publish(*(POISON["empty"](order) for order in orders))
         process, messages = flow.process(), flow.poll()
         process.apply(messages)
-        assert flow.log.calls == ["publish"]
+        assert flow.log.calls == ["publish", "publish"]
         assert flow.cache.calls == ["sync"]
         assert len(flow.parked()) == 50
+        assert flow.announced() == {order.order_id for order in orders}
         assert {flow.entry(order) for order in orders} == {None}

@@ -186,15 +186,16 @@ class TestFailures:
     """A tier that fails at any call, and everything again."""
 
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-    @pytest.mark.parametrize(("tier", "at"), [*(("cache", at) for at in range(5)), ("log", 0), ("log", 1)])
+    @pytest.mark.parametrize(("tier", "at"), [*(("cache", at) for at in range(7)), *(("log", at) for at in range(5))])
     @pytest.mark.parametrize("dies", [False, True], ids=["goes on", "dies"])
     def test_a_batch_that_failed_anywhere_ends_the_same(self, *, tier: str, at: int, after: bool, dies: bool) -> None:
         """Whether the call was done or not, and whether the same process repeats it or the next one."""
         with open_following() as smooth:
             wanted = everything_at_once(smooth).apply(smooth.poll())
             expected = [smooth.store.marks(range(GROUPS)), self.versions(smooth)]
-            assert smooth.cache.calls == ["sync", "reset_group", "sync", "invalidate", "sync"]
-            assert smooth.log.calls == ["publish", "publish"]
+            dropped = ["marks", "reset_group", "reset_group"]
+            assert smooth.cache.calls == ["sync", *dropped, "sync", "invalidate", "sync"]
+            assert smooth.log.calls == ["publish"] * 5
         with open_following() as flow:
             process, messages = everything_at_once(flow), flow.poll()
             faulty = {"cache": flow.cache, "log": flow.log}[tier]
@@ -205,19 +206,25 @@ class TestFailures:
             assert again.apply(messages) == wanted
             assert [flow.store.marks(range(GROUPS)), self.versions(flow)] == expected
             assert {(parked.partition, parked.offset) for parked in flow.parked()} == {(GROUP, 2), (OTHER_GROUP, 1)}
+            told = flow.announced()
+            assert (GROUP in told, sum(isinstance(each, str) for each in told), len(told)) == (True, 2, 3)
 
-    def test_a_watch_that_failed_goes_on_the_next_time(self, flow: Following) -> None:
+    @pytest.mark.parametrize("at", range(6))
+    def test_a_watch_that_failed_goes_on_the_next_time(self, flow: Following, at: int) -> None:
         """Groups that it did not come to are looked at again."""
         process, past = flow.process(), flow.harness.snapshot()
         flow.publish(*(message_of(orders_of(group, 1)[0]) for group in (GROUP, OTHER_GROUP)))
         flow.follow(process)
-        for at, left in ((0, 2), (1, 2), (2, 1)):
-            flow.harness.put_back(past)
-            flow.cache.calls.clear()
-            flow.cache.at = at
-            with pytest.raises(TierUnavailable):
-                process.watch()
-            assert process.watch() == left
+        flow.harness.put_back(past)
+        flow.cache.calls.clear()
+        flow.cache.at = at
+        with pytest.raises(TierUnavailable):
+            process.watch()
+        assert process.watch() == (1 if at == 5 else 2)
+        assert flow.store.marks([GROUP, OTHER_GROUP]) == [1, 1]
+        assert flow.announced() == {GROUP, OTHER_GROUP}
+        assert flow.counted("cache_groups_dropped_total") == 2
+        assert process.watch() == 0
 
     def versions(self, flow: Following) -> list[tuple[int, int]]:
         """Every entry's version, by group."""

@@ -1,16 +1,24 @@
 """Creating and changing: what the database decides, what the cache hears, and what is said when a tier fails."""
 
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
 import pytest
 
 from orderctl import body
 from orderctl.errors import OutcomeUnknown, TierUnavailable
+from orderctl.ids import partition_of
 from orderctl.order import Change, Order, Refusal, Refused, Status
 from orderctl.services.answers import Stored
 from orderctl.services.caching import record_ttl_ms
 from orderctl.services.command import CommandService
+from orderctl.stores.cache import CacheStore, Fill, Tentative
 from orderctl.stores.hot import ReferenceReused
 from orderctl.stores.record import Entry, Kind, Record
-from tests.services.tiers import Bench, LosesTheReply, asking, away
+from tests.services.tiers import Bench, Failing, LosesTheReply, asking, away
+
+READER = b"r" * 16
 
 
 def stored(service: CommandService, ref: str = "r") -> Record:
@@ -79,6 +87,19 @@ def test_a_wrong_guess_of_the_epoch_leaves_no_wrong_version(bench: Bench) -> Non
     assert record.version == 1
     assert body.parse(record.body).version == 1
     assert cached(bench, record.order_id) is None
+
+
+def test_a_wrong_guess_of_the_epoch_is_made_once(bench: Bench) -> None:
+    """Another shard may have another epoch than the one that was heard of: the next order of the partition is cached at once."""
+    service = bench.command()
+    service.epoch = 3
+    merchant, ref = "m", "r"
+    partition = partition_of(merchant, ref)
+    refs = (f"r{number}" for number in count() if partition_of(merchant, f"r{number}") == partition)
+    first, second = (stored(service, one) for one in (ref, next(refs)))
+    assert cached(bench, first.order_id) is None
+    assert second.version == 1
+    assert kind_of(bench, second.order_id) is Kind.RECORD
 
 
 def test_a_change_is_in_the_cache_when_it_is_answered(bench: Bench) -> None:
@@ -193,4 +214,27 @@ def test_a_record_outlives_its_deadline(bench: Bench) -> None:
     bench.clock.advance(900 + 3599)
     assert kind_of(bench, record.order_id) is Kind.RECORD
     bench.clock.advance(2)
+    assert cached(bench, record.order_id) is None
+
+
+class LeasesFirst:
+    """A cache in which a reader has a lease on every order just before its creator comes."""
+
+    def __init__(self, cache: CacheStore) -> None:
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def tentative(self, tentatives: Sequence[Tentative]) -> list[bool]:
+        self._cache.lookup([one.record.order_id for one in tentatives], tokens=[READER] * len(tentatives))
+        return self._cache.tentative(tentatives)
+
+
+def test_a_reader_who_looked_before_the_creation_cannot_say_no_after_it(bench: Bench) -> None:
+    """What he found, nothing, is older than the order that its creator was told of."""
+    bench.cache = Failing(LeasesFirst(bench.tiers.cache))
+    record = stored(bench.command())
+    assert kind_of(bench, record.order_id) is Kind.LEASE
+    assert bench.tiers.cache.fill([Fill(record.order_id, READER, None, 2_000)]) == [False]
     assert cached(bench, record.order_id) is None

@@ -231,6 +231,7 @@ def test_the_feed_keeps_what_an_older_checkpoint_needs(stage: PumpStage) -> None
     slow.step(0)
     checkpoint = stage.checkpoint()
     assert checkpoint is not None
+    assert checkpoint.position is not None
     assert int(checkpoint.position) < int(stage.expected[-1].source.position)
     for pump in (slow, fast):
         pump.close()

@@ -8,8 +8,8 @@ import pytest
 from orderctl.errors import TierError
 from orderctl.order import Change, Status
 from orderctl.services.answers import Failed, Forward, Found, Missing, Pending, Source, Stored, Via
-from orderctl.services.query import Lookup, QueryService, QuerySettings
-from orderctl.stores.hot import Ref, Removal
+from orderctl.services.askers import Lookup
+from orderctl.stores.hot import Removal
 from orderctl.stores.record import Record, merchant_digest
 from tests.services.tiers import Bench, asking, away
 
@@ -113,15 +113,6 @@ def test_a_database_that_is_away_fails_only_those_who_needed_it(bench: Bench) ->
     assert bench.counted("lookups_total", tier="mysql", outcome="failed") == 1
 
 
-def test_a_reference_leads_to_its_order(bench: Bench) -> None:
-    """The merchant's own only; a database that is away is an error, not a no."""
-    record = an_order(bench)
-    query = bench.query()
-    assert query.resolve([Ref("m", "r"), Ref("n", "r"), Ref("m", "x")]) == [record.order_id, None, None]
-    bench.hot.error = gone = away("mysql")
-    assert query.resolve([Ref("m", "r")]) == [Failed(gone)]
-
-
 def an_archived(bench: Bench, ref: str = "r") -> Record:
     """An order that has ended and has moved; the cache has forgotten it."""
     order_id = an_order(bench, ref).order_id
@@ -166,18 +157,6 @@ class Script:
         if what is not None:
             what()
         return self._store.load(order_ids)
-
-
-def query_over(bench: Bench, *, hot: Any = None, archive: Any = None) -> QueryService:
-    """A query service over other databases."""
-    return QueryService(
-        hot or bench.hot,
-        bench.cache,
-        archive or bench.archive,
-        clock=bench.clock,
-        metrics=bench.metrics,
-        settings=QuerySettings(),
-    )
 
 
 def via_archive(record: Record, why: Forward = Forward.MISS) -> Found:
@@ -234,7 +213,7 @@ def test_an_old_order_that_moves_between_two_looks_is_found_by_the_third(bench: 
     bench.tiers.hot.change([Change(record.order_id, Status.SUCCESS)], now_us=bench.clock.now_us())
     bench.tiers.cache.invalidate([record.order_id])
     moves = Script(bench.tiers.hot, lambda: move(bench, record.order_id))
-    (answer,) = query_over(bench, hot=moves).look_up([Lookup(record.order_id)])
+    (answer,) = bench.query(hot=moves).look_up([Lookup(record.order_id)])
     assert isinstance(answer, Found)
     assert (answer.version, answer.via.source) == (2, Source.ARCHIVE)
 
@@ -245,7 +224,7 @@ def test_a_young_order_that_moves_between_two_looks_is_found_by_the_second(bench
     bench.tiers.hot.change([Change(record.order_id, Status.SUCCESS)], now_us=bench.clock.now_us())
     bench.tiers.cache.invalidate([record.order_id])
     moves = Script(bench.tiers.hot, lambda: move(bench, record.order_id))
-    (answer,) = query_over(bench, hot=moves).look_up([Lookup(record.order_id)])
+    (answer,) = bench.query(hot=moves).look_up([Lookup(record.order_id)])
     assert isinstance(answer, Found)
     assert (answer.version, answer.via.source) == (2, Source.ARCHIVE)
 
@@ -273,9 +252,10 @@ def test_an_archive_that_failed_first_and_answered_last_has_answered(bench: Benc
     bench.tiers.cache.invalidate([record.order_id])
     grow_old(bench)
     failing = away("cassandra")
-    first = query_over(bench, archive=Script(bench.archive, failing))
+    first = bench.query(archive=Script(bench.archive, failing))
     assert [type(a) for a in first.look_up([Lookup(record.order_id), Lookup(NEVER_MADE)])] == [Found, Missing]
-    last = query_over(bench, archive=Script(bench.archive, None, failing))
+    bench.tiers.cache.invalidate([record.order_id, NEVER_MADE])
+    last = bench.query(archive=Script(bench.archive, None, failing))
     found, unknown = last.look_up([Lookup(record.order_id), Lookup(NEVER_MADE)])
     assert isinstance(found, Found)
     assert unknown == Failed(failing)
@@ -310,15 +290,3 @@ def test_without_the_cache_the_archive_is_asked_as_well(bench: Bench) -> None:
     ended = an_archived(bench)
     bench.cache.error = away("redis")
     assert bench.query().look_up([Lookup(ended.order_id)]) == [via_archive(ended, Forward.BYPASS)]
-
-
-def test_a_reference_that_was_purged_leads_to_the_archived_order(bench: Bench) -> None:
-    """Only for those that the hot store does not know is the archive asked; if it is away that is an error for these alone."""
-    ended, open_ = an_archived(bench, "1"), an_order(bench, "2")
-    query = bench.query()
-    assert query.resolve([Ref("m", "1"), Ref("m", "2")]) == [ended.order_id, open_.order_id]
-    assert "resolve" not in bench.archive.calls
-    bench.tiers.hot.purge_references(moved_before_us=2, limit=9)
-    assert query.resolve([Ref("m", "1"), Ref("m", "2"), Ref("n", "1")]) == [ended.order_id, open_.order_id, None]
-    bench.archive.error = gone = away("cassandra")
-    assert query.resolve([Ref("m", "2"), Ref("m", "1")]) == [open_.order_id, Failed(gone)]

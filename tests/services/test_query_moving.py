@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -18,10 +20,14 @@ from orderctl.metrics import Metrics
 from orderctl.order import Change, Order, Status
 from orderctl.services.answers import Found
 from orderctl.services.archiving import ArchiverSettings, Mover
-from orderctl.services.query import Lookup, QueryService, QuerySettings
+from orderctl.services.askers import Lookup
+from orderctl.services.near import NearCache
+from orderctl.services.query import QueryService, QuerySettings
+from orderctl.stores.cache import CacheStore
 from orderctl.stores.hot import Changed, Created
 from orderctl.stores.tiers import Tiers, open_tiers
 from tests.contract.hot_harness import drafts
+from tests.services.tiers import Failing, away, settled
 
 ORDERS = 1_000
 READS = 50_000
@@ -68,7 +74,7 @@ def read(query: QueryService, orders: Sequence[Order], seed: int, was_read: thre
     ids = cycle(order_ids)
     for _ in range(READS // READERS // BATCH):
         batch = list(islice(ids, BATCH))
-        for order_id, answer in zip(batch, query.look_up([Lookup(o) for o in batch]), strict=True):
+        for order_id, answer in zip(batch, settled(query.look_up([Lookup(o) for o in batch])), strict=True):
             assert isinstance(answer, Found), f"{order_id}: {answer}"
             assert answer.version >= versions[order_id], f"{order_id} went back to {answer.version}"
             versions[order_id] = answer.version
@@ -84,9 +90,22 @@ def test_orders_on_the_move_are_found_and_never_older(tiers: Tiers, clock: Clock
     orders = create(tiers)
     mover = Mover(tiers.hot, tiers.archive, clock=clock, metrics=metrics, settings=ArchiverSettings(batch=7))
     settings = QuerySettings(hot_first_s=hot_first_s)
-    query = QueryService(tiers.hot, tiers.cache, tiers.archive, clock=clock, metrics=metrics, settings=settings)
+    cache = Failing(tiers.cache)
+    cache.error = away("redis")
+    near = NearCache(groups=64, orders_max=0, bytes_max=0, open_ttl_s=0, clock=clock, metrics=metrics)
     was_read = threading.Semaphore(0)
-    with ThreadPoolExecutor(READERS + 1) as pool:
+    with ThreadPoolExecutor(READERS + 1) as pool, ThreadPoolExecutor(2 * settings.calls_max) as executor:
+        query = QueryService(
+            tiers.hot,
+            cast("CacheStore", cache),
+            tiers.archive,
+            near,
+            clock=clock,
+            random=os.urandom,
+            executor=executor,
+            metrics=metrics,
+            settings=settings,
+        )
         moving = pool.submit(end_and_move, tiers, orders, mover, was_read)
         reading = [pool.submit(read, query, orders, seed, was_read) for seed in range(READERS)]
         try:

@@ -14,8 +14,12 @@ from orderctl.config import Config
 from orderctl.errors import OutcomeUnknown, TierError, TierUnavailable
 from orderctl.metrics import Metrics
 from orderctl.order import Change, NewOrder
+from orderctl.services.answers import Answer, Loading, Settled
 from orderctl.services.command import CommandService, CommandSettings, CreateRequest
+from orderctl.services.late import LateReader
+from orderctl.services.near import NearCache
 from orderctl.services.query import QueryService, QuerySettings
+from orderctl.services.references import References
 from orderctl.stores.hot import ChangeOutcome, CreateOutcome, Draft, HotStore, do_nothing
 from orderctl.stores.tiers import Tiers, open_tiers
 
@@ -95,6 +99,8 @@ class Bench:
         self.cache = Failing(tiers.cache)
         self.archive = Failing(tiers.archive)
         self.log = Failing(tiers.log)
+        self.late = Failing(tiers.late)
+        self.late_archive = Failing(tiers.late_archive)
         self.inline = Inline()
         self.metrics = Metrics(CollectorRegistry())
         self._random = 0
@@ -110,6 +116,7 @@ class Bench:
             hot or self.hot,
             self.cache,
             self.archive,
+            self.late,
             clock=self.clock,
             random=self.random,
             executor=self.inline,
@@ -117,11 +124,32 @@ class Bench:
             settings=CommandSettings(tentative_wait_s=0),
         )
 
-    def query(self) -> QueryService:
-        """A query service."""
+    def memory(self, **settings: Any) -> NearCache:
+        """A process's memory, which is off until somebody follows the invalidations."""
+        limits = {"orders_max": 1_000, "bytes_max": 1 << 20, "open_ttl_s": 0.05} | settings
+        return NearCache(groups=Config().deployment.groups, clock=self.clock, metrics=self.metrics, **limits)
+
+    def query(self, near: NearCache | None = None, **others: Any) -> QueryService:
+        """A query service, of a process of its own unless `near` is another's; `others` are other stores, or an executor."""
         return QueryService(
-            self.hot, self.cache, self.archive, clock=self.clock, metrics=self.metrics, settings=QuerySettings()
+            others.get("hot", self.hot),
+            others.get("cache", self.cache),
+            others.get("archive", self.archive),
+            near or self.memory(),
+            clock=self.clock,
+            random=self.random,
+            executor=others.get("executor", self.inline),
+            metrics=self.metrics,
+            settings=others.get("settings", QuerySettings()),
         )
+
+    def references(self) -> References:
+        """What a process knows of merchants' references."""
+        return References(self.hot, self.archive, clock=self.clock, metrics=self.metrics)
+
+    def late_reader(self) -> LateReader:
+        """Who reads late results back."""
+        return LateReader(self.late, self.late_archive, self.hot, self.archive, self.metrics)
 
     def counted(self, name: str, **labels: str) -> float:
         """A metric's value."""
@@ -139,6 +167,11 @@ def open_bench() -> Iterator[Bench]:
         yield bench
     finally:
         tiers.close()
+
+
+def settled(answers: Sequence[Answer], within_s: float = 30.0) -> list[Settled]:
+    """The answers, once they have come."""
+    return [answer.answer.result(within_s) if isinstance(answer, Loading) else answer for answer in answers]
 
 
 def asking(ref: str = "r", merchant: str = "m", amount: int = 1) -> CreateRequest:

@@ -12,6 +12,7 @@ from orderctl.config import Config
 from orderctl.daemons.backoff import Backoff
 from orderctl.daemons.command import CommandDaemon
 from orderctl.daemons.deployment import Agreement
+from orderctl.daemons.entry import load_entry
 from orderctl.daemons.heartbeat import Pulse
 from orderctl.daemons.loop import Loop, State
 from orderctl.daemons.manifest import select
@@ -119,12 +120,26 @@ def test_draining_that_fails_still_ends_the_loop(clock: ManualClock, error: Exce
 
 
 def test_ready_from_the_first_success_on_even_if_it_fails_later(clock: ManualClock) -> None:
-    """A server whose database is away for a moment still answers from the cache."""
+    """What a later failure means depends on the daemon."""
     seen: list[list[str]] = []
     script = Script([DOWN, 0, DOWN, 0], during=lambda: seen.append(loop.not_ready()))
     loop = looped(script, clock)
     loop.run()
     assert seen == [["script: its first step is under way"], ["script: hot: connection refused"], [], []]
+
+
+@pytest.mark.parametrize(("name", "is_server"), [("query", True), ("cdc", False)])
+def test_whom_a_failing_step_makes_useless(tiers: Tiers, clock: ManualClock, name: str, is_server: bool) -> None:
+    """A server still answers what it can; a daemon that only follows does nothing until the tier is back, and says which."""
+    (manifest,) = select([name])
+    daemon = load_entry(manifest)(manifest, context_of(tiers, clock))
+    seen: list[tuple[list[str], list[str]]] = []
+    script = Script([0, DOWN, 0, 0], during=lambda: seen.append((member.not_ready(), member.degraded())))
+    member = Member(daemon, looped(script, clock), f"{name}@here", None)
+    member.loop.run()
+    why = ["script: hot: connection refused"]
+    assert seen[1:] == [([], []), ([], why) if is_server else (why, []), ([], [])]
+    daemon.drain()
 
 
 def test_a_step_that_hangs_is_not_alive(clock: ManualClock) -> None:

@@ -20,6 +20,7 @@ from orderctl.ids import group_of
 from orderctl.order import Change, Order, Status
 from orderctl.sections import ArchiverSection, DaemonSection
 from orderctl.stores.cache import Fill
+from orderctl.stores.late import LateResult
 from orderctl.stores.log import CHANGES, topics
 from orderctl.stores.record import record_of
 from orderctl.stores.sqlite.embedded import open_embedded_hot
@@ -378,6 +379,30 @@ def test_it_holds_back_while_the_cache_is_behind(context: Context, tiers: Tiers,
             break
     assert are_archived(tiers, orders)
     for each in (pump, follower, daemon):
+        each.drain()
+
+
+def test_the_archiver_moves_late_results_too(context: Context, tiers: Tiers, clock: ManualClock) -> None:
+    """Also while the cache is behind, and whatever becomes of them the orders move on."""
+    context, failing = with_failing(configured(context, archiver=ArchiverSection(lag_max=2)), "late")
+    daemon = archiver(context)
+    orders = finish(tiers, clock)
+    result = LateResult(orders[0].order_id, Status.FAILED, None, clock.now_us())
+    tiers.late.keep([result])
+    failing["late"].error = TierUnavailable("hot")
+    steps(daemon, 4)
+    assert tiers.hot.load([order.order_id for order in orders]) == [None] * len(orders)
+    assert tiers.late.load([result.order_id]) == [[result]]
+    assert gauge(context, "tier_errors_total", tier="hot", kind="TierUnavailable") == 1
+    failing["late"].error = None
+    pump = cdc(context)
+    pump.step()
+    for _ in range(4):
+        clock.advance(1)
+        daemon.step()
+    assert tiers.late.load([result.order_id]) == [[]]
+    assert tiers.late_archive.load([result.order_id]) == [[result]]
+    for each in (pump, daemon):
         each.drain()
 
 

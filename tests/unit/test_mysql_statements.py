@@ -12,11 +12,14 @@ from pymysql.converters import escape_string
 from orderctl.contracts import Query, contract_names, contract_text, named_queries, parse_queries
 from orderctl.errors import TierError, TierRejected, TierUnavailable
 from orderctl.stores.mysql import QUERIES
+from orderctl.stores.mysql_deadlines import QUERIES as DEADLINE_QUERIES
 from orderctl.stores.mysql_driver import Contended, WaitedInVain, key_bytes, render, translate
+from orderctl.stores.mysql_late import QUERIES as LATE_QUERIES
 from orderctl.stores.mysql_schema import QUERIES as SCHEMA_QUERIES
 from orderctl.stores.mysql_schema import Migration, known_migrations
 
 TOP = Path(__file__).resolve().parents[2]
+FILES = (QUERIES, DEADLINE_QUERIES, LATE_QUERIES, SCHEMA_QUERIES)
 INSERT = Query("INSERT INTO t (a, b)\nVALUES [[(%(a)s, %(b)s)]], ...\nON DUPLICATE KEY UPDATE b = %(b)s", "")
 
 
@@ -107,7 +110,7 @@ class TestFiles:
         """No query is asked for that is not there, and none is there that nobody asks for."""
         sources = "".join(path.read_text("utf-8") for path in (TOP / "orderctl" / "stores").glob("mysql*.py"))
         asked = set(re.findall(r"\[\"(\w+)\"\]", sources))
-        known = {name for file in (QUERIES, SCHEMA_QUERIES) for name in named_queries("sql", file)}
+        known = {name for file in FILES for name in named_queries("sql", file)}
         assert known <= asked
         assert asked - known <= {"merchant_id", "merchant_ref", "order_id", "digest"}  # a claim's own columns
 

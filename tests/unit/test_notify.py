@@ -50,6 +50,9 @@ class Health:
     def not_ready(self) -> list[str]:
         return self.reasons
 
+    def degraded(self) -> list[str]:
+        return []
+
     def status(self) -> dict[str, Any]:
         return {}
 

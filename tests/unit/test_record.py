@@ -7,12 +7,14 @@ import struct
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from orderctl.body import parse
 from orderctl.order import Order, Status
 from orderctl.stores.record import (
     HEADER,
     NO_MERCHANT,
+    NO_TIMER,
     NO_TOKEN,
     Entry,
     Kind,
@@ -23,12 +25,28 @@ from orderctl.stores.record import (
     is_token,
     merchant_digest,
     record_of,
+    timer_at_ms,
 )
 from orderctl.version import VERSION_MAX
 
 TOKEN = bytes(range(1, 17))
 ORDER_ID = "018bcfe5-6800-7abc-8000-000000000001"
-RECORD = Record(ORDER_ID, 2**32 + 7, Status.SUCCESS, merchant_digest("acme"), b'{"order_id":1}')
+RECORD = Record(ORDER_ID, 2**32 + 7, Status.SUCCESS, merchant_digest("acme"), b'{"order_id":1}', 0)
+ORDER = Order(
+    order_id=ORDER_ID,
+    merchant_id="acme",
+    merchant_ref="r-1",
+    amount=1,
+    currency="EUR",
+    payment_method="card",
+    metadata="{}",
+    status=Status.PENDING,
+    status_reason=None,
+    version=3,
+    created_at=0,
+    updated_at=1,
+    deadline_at=1_700_000_000_000_001,
+)
 
 versions = st.integers(0, VERSION_MAX)
 tokens = st.binary(min_size=16, max_size=16).filter(lambda token: token != NO_TOKEN)
@@ -39,6 +57,7 @@ records = st.builds(
     st.sampled_from(Status),
     st.binary(min_size=16, max_size=16),
     st.binary(min_size=1, max_size=200),
+    st.just(0),
 )
 
 
@@ -98,25 +117,26 @@ def test_a_status_is_its_place_in_the_order_of_statuses(number: int, status: Sta
 
 def test_an_order_is_recorded_as_it_is_sent() -> None:
     """The body is the order's JSON, and the header tells its owner without it."""
-    order = Order(
-        order_id=ORDER_ID,
-        merchant_id="acme",
-        merchant_ref="r-1",
-        amount=1,
-        currency="EUR",
-        payment_method="card",
-        metadata="{}",
-        status=Status.PENDING,
-        status_reason=None,
-        version=3,
-        created_at=0,
-        updated_at=1,
-        deadline_at=2,
-    )
-    record = record_of(order)
+    record = record_of(ORDER)
     assert (record.order_id, record.version, record.status) == (ORDER_ID, 3, Status.PENDING)
     assert record.merchant == merchant_digest("acme") != merchant_digest("acm")
     assert parse(record.body).merchant_id == "acme"
+
+
+@pytest.mark.parametrize(
+    ("deadline_at", "at_ms"),
+    [(1_700_000_000_000_001, 1_700_000_000_001), (1_700_000_000_000_000, 1_700_000_000_000), (0, 1), (-1, 1)],
+)
+def test_when_a_timer_goes_off(deadline_at: int, at_ms: int) -> None:
+    """In the first millisecond that is not before the deadline; also one that is from before all clocks means an open order."""
+    order = structs.replace(ORDER, deadline_at=deadline_at)
+    assert timer_at_ms(order) == record_of(order).timer_at_ms == at_ms
+
+
+@pytest.mark.parametrize("status", Status)
+def test_a_final_order_has_no_timer(status: Status) -> None:
+    """Every other one has."""
+    assert (record_of(structs.replace(ORDER, status=status)).timer_at_ms == NO_TIMER) == status.is_final
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from orderctl.stores.redis_nodes import Access, Address, translate
 from orderctl.stores.redis_scripts import FOLDER, script
 from orderctl.version import VERSION_MAX
 
-SCRIPTS = ("apply", "fill", "lookup", "promote", "reset", "sync", "tentative")
-PARTS = ("entry", "apply_one")
+SCRIPTS = ("apply", "fill", "lookup", "promote", "reset", "sync", "tentative", "touch")
+PARTS = ("entry", "apply_one", "node_time", "timer")
 IN_SPITE_OF_OOM = {"apply", "reset", "sync"}
 
 

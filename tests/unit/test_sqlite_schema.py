@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from orderctl.contracts import contract_path, named_queries
+from orderctl.contracts import Query, contract_path, named_queries
 from orderctl.errors import DataDirError
 from orderctl.stores.sqlite.database import Database
+from orderctl.stores.sqlite.deadlines import QUERIES as DEADLINE_QUERIES
 from orderctl.stores.sqlite.schema import ARCHIVE, CACHE, HOT, LOG, Schema, make_file, migrate, schema_version
 
 TOP = Path(__file__).resolve().parents[2]
@@ -44,12 +45,22 @@ def test_migrations_are_numbered_without_a_gap(schema: Schema) -> None:
     assert schema.version >= 1
 
 
+def queries_of(schema: Schema) -> dict[str, Query]:
+    """All that the stores of a tier send, by name; what two of them send by one name is the same."""
+    files = [f"sqlite/{schema.tier}_queries.sql", *([DEADLINE_QUERIES] if schema.tier == "hot" else ())]
+    found: dict[str, Query] = {}
+    for file in files:
+        for name, query in named_queries("sql", file).items():
+            assert found.setdefault(name, query).text == query.text, name
+    return found
+
+
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.tier)
 def test_every_query_fits_the_schema(schema: Schema) -> None:
     """SQLite can prepare each of them, with the parameters that it names."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         migrate(connection, schema)
-        for query in named_queries("sql", f"sqlite/{schema.tier}_queries.sql").values():
+        for query in queries_of(schema).values():
             parameters = dict.fromkeys(re.findall(r":([a-z_]+)", query.text))
             connection.execute(f"EXPLAIN {query.text}", parameters)
 
@@ -57,10 +68,10 @@ def test_every_query_fits_the_schema(schema: Schema) -> None:
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.tier)
 def test_the_code_uses_every_query_and_no_other(schema: Schema) -> None:
     """A query that nobody sends is not kept, and a name that is not there is found here and not at run time."""
-    known = set(named_queries("sql", f"sqlite/{schema.tier}_queries.sql"))
+    known = set(queries_of(schema))
     sources = "".join(path.read_text("utf-8") for path in STORES.glob("*.py"))
     assert known <= set(re.findall(r'"([a-z_]+)"', sources))
-    everywhere = {name for each in SCHEMAS for name in named_queries("sql", f"sqlite/{each.tier}_queries.sql")}
+    everywhere = {name for each in SCHEMAS for name in queries_of(each)}
     assert set(re.findall(r'sql\["([a-z_]+)"\]', sources)) <= everywhere
 
 

@@ -31,12 +31,16 @@ class FakeProbe:
     def __init__(self) -> None:
         self.ill: list[str] = []
         self.unready: list[str] = []
+        self.lacking: list[str] = []
 
     def not_alive(self) -> list[str]:
         return self.ill
 
     def not_ready(self) -> list[str]:
         return self.unready
+
+    def degraded(self) -> list[str]:
+        return self.lacking
 
     def status(self) -> dict[str, Any]:
         return {"daemons": [], "tiers": []}
@@ -83,7 +87,8 @@ class Edge:
         return command_app(service or self.bench.command(), self.keys, **self._common())
 
     def query_app(self, service: QueryService | None = None) -> ASGIApp:
-        return query_app(service or self.bench.query(), self.keys, **self._common())
+        query, references = service or self.bench.query(), self.bench.references()
+        return query_app(query, references, self.keys, late=self.bench.late_reader(), **self._common())
 
     def admin_app(self) -> ASGIApp:
         return admin_app(self.probe, lambda: b"# metrics\n")

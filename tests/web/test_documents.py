@@ -241,15 +241,17 @@ def provoke(edge: Edge, writer: CheckedClient, client: CheckedClient, document: 
         ask(path + ("&" if "?" in path else "?") + "min_version=99")
         ask(body={"more than 1 MiB": "x" * BODY_BYTES_MAX})
         edge.probe.ill = edge.probe.unready = ["asked to be"]
-        edge.bench.hot.error = edge.bench.cache.error = away("mysql")
+        ask(path.replace(order_id, "x"), **gateway)
+        edge.bench.hot.error = edge.bench.cache.error = edge.bench.late.error = away("mysql")
         ask()
         ask(body=new_order("another"))
         ask(**gateway)
         edge.bench.hot.error = edge.bench.cache.error = ZeroDivisionError()  # type: ignore[assignment]
+        edge.bench.late.error = ZeroDivisionError()  # type: ignore[assignment]
         ask()
         ask(**gateway)
         edge.probe.ill = edge.probe.unready = []
-        edge.bench.hot.error = edge.bench.cache.error = None
+        edge.bench.hot.error = edge.bench.cache.error = edge.bench.late.error = None
         edge.bench.clock.advance(2)  # the cache is asked again
 
 

@@ -101,7 +101,7 @@ def test_other_methods_are_not_offered(command: CheckedClient, method: str, path
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/orders/", "/v1/orders/a/b", f"/v1/orders/{ABSENT}/late-results", "/metrics"]
+    "path", ["/", "/v1", "/v1/orders/", "/v1/orders/a/b", f"/v1/orders/{ABSENT}/late-results/", "/metrics"]
 )
 def test_other_paths_are_not_found(command: CheckedClient, query: CheckedClient, path: str) -> None:
     """404 as a problem document, no redirects; what is not built is not offered."""
@@ -160,6 +160,9 @@ def test_health(edge: Edge, command: CheckedClient, query: CheckedClient) -> Non
     for client in (command, query):
         del client.headers["Authorization"]
         assert (client.get("/livez").status_code, client.get("/readyz").status_code) == (200, 200)
+    edge.probe.lacking = ["command: hot: away"]
+    for client in (command, query):
+        assert client.get("/readyz").json() == {"status": "ok", "degraded": ["command: hot: away"]}
     edge.probe.unready = ["mysql is away", "the clock is off"]
     edge.probe.ill = ["stuck"]
     for client in (command, query):

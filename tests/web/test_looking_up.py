@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import pytest
 
 from orderctl.ids import new_order_id
-from orderctl.services.answers import Answer, Failed, Pending
-from orderctl.services.query import Lookup, QueryService
-from tests.services.tiers import away
+from orderctl.services.answers import Answer, Pending
+from orderctl.services.askers import Lookup
+from orderctl.services.query import QueryService
+from orderctl.stores.hot import Ref
+from tests.services.tiers import Failing, away
 from tests.web.edge import DOCUMENTS, CheckedClient, Edge, as_key, new_order, pointers
 
+PATIENCE_S = 30.0
 ABSENT = "0189abcd-0000-7000-8000-000000000000"
 
 
@@ -182,9 +186,6 @@ class LaterEach:
         self.left -= 1
         return [Pending() for _ in lookups] if self.left >= 0 else self._service.look_up(lookups)
 
-    def resolve(self, refs: Sequence[Any]) -> list[str | Failed | None]:
-        return self._service.resolve(refs)
-
 
 @pytest.mark.parametrize(
     ("prefer", "status", "applied"),
@@ -239,3 +240,106 @@ def test_a_server_that_stops_waits_for_nothing(order: dict[str, Any], edge: Edge
         response = client.get(f"/v1/orders/{order['order_id']}", headers={"Prefer": "wait=1"})
     assert response.status_code == 202
     assert service.left == 10**6 - 1
+
+
+class Held:
+    """A database whose loads of one order wait until they are let go."""
+
+    def __init__(self, store: Any, order_id: str) -> None:
+        self._store = store
+        self._order_id = order_id
+        self._gate = threading.Event()
+
+    def let_go(self) -> None:
+        self._gate.set()
+
+    def load(self, order_ids: Sequence[str]) -> Any:
+        assert self._order_id not in order_ids or self._gate.wait(PATIENCE_S)
+        return self._store.load(order_ids)
+
+
+@pytest.fixture
+def held(order: dict[str, Any], edge: Edge) -> Iterator[Held]:
+    """A hot store that must be asked for the order, and holds on to it."""
+    edge.bench.tiers.cache.invalidate([order["order_id"]])
+    database = Held(edge.bench.tiers.hot, order["order_id"])
+    yield database
+    database.let_go()
+
+
+@pytest.fixture
+def loading(edge: Edge, held: Held) -> Iterator[CheckedClient]:
+    """A client of a query server that loads in threads of its own."""
+    with (
+        ThreadPoolExecutor(4) as executor,
+        CheckedClient(edge.query_app(edge.bench.query(hot=held, executor=executor)), None, edge.acme) as client,
+    ):
+        yield client
+        held.let_go()
+
+
+def test_a_look_up_waits_for_a_load_in_its_own_server(
+    order: dict[str, Any], held: Held, loading: CheckedClient
+) -> None:
+    """Without being asked to; meanwhile others are answered."""
+    with ThreadPoolExecutor(3) as readers:
+        target = f"/v1/orders/{order['order_id']}"
+        waiting = [readers.submit(loading.get, target) for _ in range(3)]
+        assert loading.get(f"/v1/orders/{ABSENT}").status_code == 404
+        assert loading.get("/livez").status_code == 200
+        assert not any(future.done() for future in waiting)
+        held.let_go()
+        answers = [future.result(PATIENCE_S) for future in waiting]
+    assert {(answer.status_code, answer.headers["cache-status"]) for answer in answers} == {
+        (200, "redis; fwd=miss; detail=mysql")
+    }
+
+
+def test_a_load_is_waited_for_as_long_as_its_lease_lives(
+    order: dict[str, Any], held: Held, loading: CheckedClient
+) -> None:
+    """Then the look-up is pending, of one order and of many; what was loaded after all is there for the next."""
+    target = f"/v1/orders/{order['order_id']}"
+    pending = loading.get(target)
+    many = loading.post("/v1/orders/lookup", json={"order_ids": [order["order_id"], ABSENT]})
+    assert (pending.status_code, pending.headers["retry-after"]) == (202, "1")
+    assert [result["lookup"] for result in many.json()["results"]] == ["pending", "not_found"]
+    held.let_go()
+    assert loading.get(target, headers={"Prefer": "wait=1"}).json() == order
+
+
+def test_memory_answers_and_says_so(order: dict[str, Any], edge: Edge) -> None:
+    """`Cache-Status: near; hit`, with the same bytes and headers as the cache's answer."""
+    near = edge.bench.memory()
+    near.turn_on(float("inf"))
+    with CheckedClient(edge.query_app(edge.bench.query(near)), DOCUMENTS["query"], edge.acme) as client:
+        target, same = f"/v1/orders/{order['order_id']}", {"X-Request-Id": "same"}
+        cached, copied = client.get(target, headers=same), client.get(target, headers=same)
+        not_modified = client.get(target, headers={"If-None-Match": '"1"'})
+    assert (cached.headers.pop("cache-status"), copied.headers.pop("cache-status")) == ("redis; hit", "near; hit")
+    assert (copied.content, copied.headers) == (cached.content, cached.headers)
+    assert (not_modified.status_code, not_modified.headers["cache-status"]) == (304, "near; hit")
+
+
+def test_an_archive_that_hangs_keeps_no_reference_of_an_open_order_waiting(order: dict[str, Any], edge: Edge) -> None:
+    """Only those that the hot store does not know wait for it."""
+    asked, gate = threading.Event(), threading.Event()
+
+    class Hanging:
+        """The archive, which does not answer yet."""
+
+        def resolve(self, refs: Sequence[Ref]) -> list[str | None]:
+            asked.set()
+            assert gate.wait(PATIENCE_S)
+            return [None] * len(refs)
+
+    edge.bench.archive = cast("Failing", Hanging())
+    with ThreadPoolExecutor(1) as reader, CheckedClient(edge.query_app(), None, edge.acme) as client:
+        try:
+            unknown = reader.submit(client.get, "/v1/orders", params={"merchant_ref": "unknown"})
+            assert asked.wait(PATIENCE_S)
+            assert client.get("/v1/orders", params={"merchant_ref": order["merchant_ref"]}).json() == order
+            assert not unknown.done()
+        finally:
+            gate.set()
+        assert unknown.result(PATIENCE_S).status_code == 404

@@ -6,11 +6,14 @@ local function alike(one, other)
   return one:sub(3, 3) == other:sub(3, 3) and one:sub(29) == other:sub(29)
 end
 
--- Bring the entry at `key` to what `put`, a record's bytes, holds. `ttl_ms` is for where it replaces a record.
-local function apply_one(key, put, ttl_ms)
+-- Bring the entry at `key` to what `put`, a record's bytes, holds, and its timer to `timer_at_ms`, unless the entry knows of a
+-- newer version. `ttl_ms` is for where it replaces a record. Without an entry there is a timer all the same.
+local function apply_one(key, put, ttl_ms, timer_at_ms)
   local _, new_version = parse(put)
   local value = get(key)
   local kind, version, token = parse(value)
+  local knows_newer = kind ~= nil and kind ~= 'A' and new_version < version
+  if not knows_newer then set_timer(key, timer_at_ms) end
   if kind == nil or kind == 'A' then
     if value == nil then return NOTHING end
     redis.call('DEL', key)
@@ -22,7 +25,7 @@ local function apply_one(key, put, ttl_ms)
     end
     return FLOOR_RAISED
   end
-  if new_version < version then return KEPT_NEWER end
+  if knows_newer then return KEPT_NEWER end
   if kind == 'T' then
     redis.call('SET', key, put:sub(1, 1) .. 'T' .. put:sub(3, 12) .. token .. put:sub(29), 'KEEPTTL')
   else

@@ -16,6 +16,7 @@ from orderctl.stores.hot import Ref
 from orderctl.stores.rows import id_bytes, id_text, order_of, row_of
 from orderctl.stores.sqlite.archive_power import QUERIES, Unsynced, everything
 from orderctl.stores.sqlite.database import Database
+from orderctl.stores.sqlite.late_archive import SqliteLateArchive
 from orderctl.stores.sqlite.schema import ARCHIVE
 
 
@@ -49,6 +50,10 @@ class SqliteArchiveStore:
         self._guard = threading.Lock()
         self._open = True
         database.share()
+
+    def late(self) -> SqliteLateArchive:
+        """The late results of the same orders, in the same database."""
+        return SqliteLateArchive(self._database)
 
     def write(self, orders: Sequence[Order]) -> None:
         if not orders:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from orderctl.clock import Clock
+from orderctl.clock import US_PER_S, Clock
 from orderctl.contracts import named_queries
 from orderctl.stores.cache import TENTATIVE_TTL_MAX_MS, Applied, Fill, LookupOutcome, Promotion, Put, Tentative
 from orderctl.stores.cache_checks import check_fills, check_groups, check_lookup, check_sync, check_tentatives
@@ -33,12 +33,17 @@ from orderctl.stores.sqlite.cache_rules import (
 )
 from orderctl.stores.sqlite.database import Database
 from orderctl.stores.sqlite.driver import Transaction
+from orderctl.stores.sqlite.expirations import SqliteExpirations
 from orderctl.stores.sqlite.schema import CACHE
 
 USED_BYTES_MAX: Final = 512 << 20
 """About a million orders; beyond it entries are evicted."""
 SWEEP_COUNT: Final = 64
 """A write removes up to so many expired entries, and two more for each entry it may add: it never falls behind."""
+WAITING_MAX: Final = 1_000
+"""So many that went wait to be told of; where nobody follows, more are not kept."""
+TIMER_KEPT_US: Final = 60 * US_PER_S
+"""So long after its time a timer waits for somebody who follows."""
 RESET_COUNT: Final = 500
 """So many entries are deleted in one transaction where a whole group is: others' writes get their turn in between."""
 
@@ -104,6 +109,13 @@ class SqliteCacheStore:
         with self._database.snapshot() as snapshot:
             shelf = self._shelf(snapshot)
             return [shelf.ttl_ms(order_id) for order_id in order_ids]
+
+    def timer_ttl_ms(self, order_ids: Sequence[str]) -> list[int | None]:
+        if not order_ids:
+            return []
+        with self._database.snapshot() as snapshot:
+            shelf = self._shelf(snapshot)
+            return [shelf.timer_ttl_ms(order_id) for order_id in order_ids]
 
     def tentative(self, tentatives: Sequence[Tentative]) -> list[bool]:
         check_tentatives(tentatives)
@@ -180,6 +192,10 @@ class SqliteCacheStore:
         with self._database.snapshot() as snapshot:
             snapshot.rows(self._sql["node"])
 
+    def expirations(self) -> SqliteExpirations:
+        """What goes out of this cache, to be closed by the caller."""
+        return SqliteExpirations(self._database, clock=self._clock)
+
     def close(self) -> None:
         with self._guard:
             was_open, self._open = self._open, False
@@ -199,12 +215,16 @@ class SqliteCacheStore:
         return Shelf(transaction, self._clock.now_us(), groups=self._groups)
 
     def _make_room(self, transaction: Transaction, now_us: int, count: int) -> None:
-        transaction.rows(self._sql["sweep"], {"now_us": now_us, "count": count})
+        bounds = {"now_us": now_us, "count": count, "waiting_max": WAITING_MAX}
+        transaction.rows(self._sql["note_expired"], bounds)
+        transaction.rows(self._sql["sweep"], bounds)
+        transaction.rows(self._sql["forget_timers"], {"before_us": now_us - TIMER_KEPT_US, "count": count})
         used = transaction.row(self._sql["used_bytes"])
         if used is not None and used[0] > self._used_bytes_max:
             # Leases and tentatives go by themselves in seconds; were they evicted first, nothing could be filled in any more.
-            after_us = now_us + TENTATIVE_TTL_MAX_MS * US_PER_MS
-            transaction.rows(self._sql["evict"], {"after_us": after_us, "count": count})
+            bounds["after_us"] = now_us + TENTATIVE_TTL_MAX_MS * US_PER_MS
+            for statement in ("note_evicted", "evict", "note_evicted_timers", "evict_timers"):
+                transaction.rows(self._sql[statement], bounds)
 
     def _forget_others(self, boot: str | None) -> None:
         with self._database.transaction() as transaction:
@@ -212,4 +232,6 @@ class SqliteCacheStore:
             if boot is None or last != (boot, self._groups):
                 transaction.rows(self._sql["delete_entries"])
                 transaction.rows(self._sql["delete_marks"])
+                transaction.rows(self._sql["delete_timers"])
+                transaction.rows(self._sql["delete_gone"])
                 transaction.rows(self._sql["set_node"], {"boot": boot or "", "groups": self._groups})

@@ -11,6 +11,7 @@ from orderctl.stores.cache import (
     ABSENT_TTL_MAX_MS,
     LEASE_TTL_MS,
     TENTATIVE_TTL_MAX_MS,
+    TIMER_LATE_MAX_MS,
     Applied,
     Busy,
     Fill,
@@ -20,7 +21,7 @@ from orderctl.stores.cache import (
     Put,
     Tentative,
 )
-from orderctl.stores.record import Entry, Kind, Record, decode, encode_marker, encode_record
+from orderctl.stores.record import NO_TIMER, Entry, Kind, Record, decode, encode_marker, encode_record
 from orderctl.stores.rows import id_bytes
 from orderctl.stores.sqlite.driver import Transaction
 from orderctl.version import NEVER
@@ -50,6 +51,19 @@ class Shelf:
         """For how long the entry is there still, rounded up; None where there is none."""
         row = self._transaction.row(self._sql["expiry"], self._place(order_id) | {"now_us": self.now_us})
         return None if row is None else -((self.now_us - int(row[0])) // US_PER_MS)
+
+    def timer_ttl_ms(self, order_id: str) -> int | None:
+        """In how long the order's timer goes off, rounded up; None where there is none."""
+        row = self._transaction.row(self._sql["timer"], self._place(order_id) | {"now_us": self.now_us})
+        return None if row is None else -((self.now_us - int(row[0])) // US_PER_MS)
+
+    def set_timer(self, record: Record) -> None:
+        """Give the record's order the timer that it says, or none; nobody is told any more of a deadline that is long over."""
+        at_us = record.timer_at_ms * US_PER_MS
+        if not at_us:
+            self._transaction.rows(self._sql["delete_timer"], self._place(record.order_id))
+        elif at_us > self.now_us - TIMER_LATE_MAX_MS * US_PER_MS:
+            self._transaction.rows(self._sql["set_timer"], self._place(record.order_id) | {"at_us": at_us})
 
     def put(self, order_id: str, value: bytes, *, ttl_ms: int) -> None:
         """Write an entry that lives for `ttl_ms` from now, and for a moment where that is less than 1."""
@@ -98,6 +112,7 @@ def write_tentative(shelf: Shelf, tentative: Tentative) -> bool:
         return False
     value = encode_record(record, token=tentative.token)
     shelf.put_until(record.order_id, value, expires_at_us=tentative.expires_at_us)
+    shelf.set_timer(record)
     return True
 
 
@@ -106,17 +121,19 @@ def promote(shelf: Shelf, promotion: Promotion) -> bool:
     entry = shelf.entry(promotion.order_id)
     if entry is None or entry.kind is not Kind.TENTATIVE or entry.token != promotion.token:
         return False
-    # What stands is what is there now: a change may have been applied since the creator wrote it.
+    # What stands is what is there now: a change may have been applied since the creator wrote it. So does its timer.
     assert entry.status is not None
-    record = Record(promotion.order_id, entry.version, entry.status, entry.merchant, entry.body)
+    record = Record(promotion.order_id, entry.version, entry.status, entry.merchant, entry.body, NO_TIMER)
     shelf.put(promotion.order_id, encode_record(record), ttl_ms=promotion.ttl_ms)
     return True
 
 
 def apply(shelf: Shelf, put: Put) -> Applied:
-    """Bring the entry to a committed version, unless it is newer or not there."""
+    """Bring the entry to a committed version, unless it is newer or not there, and the timer, unless the entry is newer."""
     record = put.record
     entry = shelf.entry(record.order_id)
+    if entry is None or record.version >= entry.version:
+        shelf.set_timer(record)
     if entry is None or entry.kind is Kind.ABSENT:
         return Applied.DELETED if shelf.delete(record.order_id) else Applied.NOTHING
     if entry.kind is Kind.LEASE:
@@ -177,4 +194,5 @@ def fill_in(shelf: Shelf, fill: Fill) -> bool:
         shelf.put(fill.order_id, encode_marker(Kind.ABSENT), ttl_ms=min(fill.ttl_ms, ABSENT_TTL_MAX_MS))
     else:
         shelf.put(fill.order_id, encode_record(fill.record), ttl_ms=fill.ttl_ms)
+        shelf.set_timer(fill.record)
     return True

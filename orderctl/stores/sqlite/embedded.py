@@ -8,8 +8,10 @@ from msgspec import Struct
 
 from orderctl.clock import Clock
 from orderctl.stores.sqlite.database import Database
+from orderctl.stores.sqlite.deadlines import SqliteDeadlineStore
 from orderctl.stores.sqlite.feed import SqliteChangeFeed
 from orderctl.stores.sqlite.hot import SqliteHotStore
+from orderctl.stores.sqlite.late import SqliteLateStore
 from orderctl.stores.sqlite.registry import SqliteRegistry, found_deployment
 from orderctl.stores.sqlite.schema import HOT
 
@@ -24,6 +26,15 @@ class EmbeddedHot(Struct, frozen=True):
     def open_feed(self, *, shard: str, clock: Clock) -> SqliteChangeFeed:
         """The change feed of these orders."""
         return SqliteChangeFeed(self.database, clock=clock, shard=shard)
+
+    def open_deadlines(self, clock: Clock) -> SqliteDeadlineStore:
+        """The deadlines of these orders, by this machine's clock; closed with the store."""
+        return SqliteDeadlineStore(self.database, clock)
+
+    @property
+    def late(self) -> SqliteLateStore:
+        """The late results of these orders; closed with the store."""
+        return SqliteLateStore(self.database)
 
     def close(self) -> None:
         """Close both."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
-from orderctl.contracts import named_queries
-from orderctl.order import Change, Order, Transition, decide
+from orderctl.contracts import Query, named_queries
+from orderctl.order import OPEN, Change, Order, Transition, decide
 from orderctl.stores.hot import (
     Changed,
     ChangeOutcome,
@@ -17,6 +18,7 @@ from orderctl.stores.hot import (
     Cursor,
     Draft,
     Moved,
+    OldEpoch,
     Ref,
     ReferenceReused,
     Removal,
@@ -26,6 +28,7 @@ from orderctl.stores.hot import (
 from orderctl.stores.rows import id_bytes, id_text, order_of, row_of
 from orderctl.stores.sqlite.database import Database
 from orderctl.stores.sqlite.driver import Transaction
+from orderctl.version import epoch_of
 
 QUERIES = "sqlite/hot_queries.sql"
 
@@ -71,9 +74,31 @@ class SqliteHotStore:
             orders = {
                 id_: self._order(transaction, id_) for id_ in dict.fromkeys(change.order_id for change in changes)
             }
-            outcomes = [self._decide(transaction, change, orders, now_us) for change in changes]
+            epoch = self._epoch(transaction)
+            outcomes = [self._decide(transaction, change, orders, epoch, now_us) for change in changes]
         self._count(transaction)
         return outcomes
+
+    def touch(self, removals: Sequence[Removal], *, now_us: int) -> list[bool]:
+        if not removals:
+            return []
+        with self._database.transaction() as transaction:
+            outcomes = [self._touch(transaction, removal, now_us) for removal in removals]
+        self._count(transaction)
+        return outcomes
+
+    def discard(self, removals: Sequence[Removal], *, now_us: int) -> list[bool]:
+        return self._remove_all(self._sql["reference_of_discardable"], removals, now_us)
+
+    def of_older_epochs(self, groups: frozenset[int] | None, *, after: str | None, limit: int) -> list[Order]:
+        after_id = b"" if after is None else id_bytes(after)
+        parameters: dict[str, object] = {"after": after_id, "count": max(limit, 0)}
+        return self._orders_of(self._sql["of_older_epochs"], self._sql["of_older_epochs_of_groups"], groups, parameters)
+
+    def count_open(self) -> int:
+        with self._database.snapshot() as snapshot:
+            [[count]] = snapshot.rows(self._sql["count_open"])
+        return int(count)
 
     def load(self, order_ids: Sequence[str]) -> list[Order | None]:
         # No lock is needed here: a commit is seen by everybody from one moment on, after it is on the disk, so whoever has
@@ -94,20 +119,10 @@ class SqliteHotStore:
     def finals(self, groups: frozenset[int] | None, *, after: Cursor | None, limit: int) -> list[Order]:
         after = after or _START
         parameters = {"updated_at": after.updated_at, "order_id": id_bytes(after.order_id), "count": max(limit, 0)}
-        query = self._sql["finals"]
-        if groups is not None:
-            query = self._sql["finals_of_groups"]
-            parameters["groups"] = msgspec.json.encode(sorted(groups)).decode()
-        with self._database.snapshot() as snapshot:
-            return [order_of(row) for row in snapshot.rows(query, parameters)]
+        return self._orders_of(self._sql["finals"], self._sql["finals_of_groups"], groups, parameters)
 
     def remove(self, removals: Sequence[Removal], *, now_us: int) -> list[bool]:
-        if not removals:
-            return []
-        with self._database.transaction() as transaction:
-            outcomes = [self._remove(transaction, removal, now_us) for removal in removals]
-        self._count(transaction)
-        return outcomes
+        return self._remove_all(self._sql["reference_of_removable"], removals, now_us)
 
     def purge_references(self, *, moved_before_us: int, limit: int) -> int:
         parameters = {"moved_before_us": moved_before_us, "count": max(limit, 0)}
@@ -137,11 +152,15 @@ class SqliteHotStore:
         return Moved(owner.order_id) if owner.order is None else Replayed(owner.order)
 
     def _decide(
-        self, transaction: Transaction, change: Change, orders: dict[str, Order | None], now_us: int
+        self, transaction: Transaction, change: Change, orders: dict[str, Order | None], epoch: int, now_us: int
     ) -> ChangeOutcome:
         """One change's outcome; updates `orders` for the changes after it."""
         order = orders[change.order_id]
         decision = decide(order, change, now_us=now_us)
+        # Whoever may not know of the order is not told of its epoch either.
+        is_known = isinstance(decision, Transition) or decision.order is not None
+        if order is not None and is_known and order.status in OPEN and epoch_of(order.version) < epoch:
+            return OldEpoch(order)
         if not isinstance(decision, Transition):
             return decision
         assert order is not None
@@ -153,9 +172,26 @@ class SqliteHotStore:
         orders[change.order_id] = changed = decision.of(order, row[0])
         return Changed(changed)
 
-    def _remove(self, transaction: Transaction, removal: Removal, now_us: int) -> bool:
+    def _touch(self, transaction: Transaction, removal: Removal, now_us: int) -> bool:
+        key = {"order_id": id_bytes(removal.order_id), "version": removal.version}
+        if transaction.row(self._sql["reference_of_discardable"], key) is None:
+            return False
+        if not transaction.wrote:
+            self._begin_changes(transaction, now_us)
+        return transaction.row(self._sql["touch_order"], key) is not None
+
+    def _remove_all(self, which: Query, removals: Sequence[Removal], now_us: int) -> list[bool]:
+        """Remove those whose references this query finds."""
+        if not removals:
+            return []
+        with self._database.transaction() as transaction:
+            outcomes = [self._remove(transaction, which, removal, now_us) for removal in removals]
+        self._count(transaction)
+        return outcomes
+
+    def _remove(self, transaction: Transaction, which: Query, removal: Removal, now_us: int) -> bool:
         key = {"order_id": id_bytes(removal.order_id)}
-        reference = transaction.row(self._sql["reference_of_removable"], {**key, "version": removal.version})
+        reference = transaction.row(which, {**key, "version": removal.version})
         if reference is None:
             return False
         if not transaction.wrote:
@@ -165,6 +201,21 @@ class SqliteHotStore:
         parameters = {**key, "merchant_id": merchant_id, "merchant_ref": merchant_ref, "now_us": now_us}
         transaction.rows(self._sql["mark_moved"], parameters)
         return True
+
+    def _orders_of(
+        self, of_all: Query, of_groups: Query, groups: frozenset[int] | None, parameters: dict[str, Any]
+    ) -> list[Order]:
+        """What the one query finds, or the other, which is for some groups."""
+        if groups is not None:
+            parameters["groups"] = msgspec.json.encode(sorted(groups)).decode()
+        with self._database.snapshot() as snapshot:
+            rows = snapshot.rows(of_all if groups is None else of_groups, parameters)
+        return [order_of(row) for row in rows]
+
+    def _epoch(self, transaction: Transaction) -> int:
+        """The epoch in force: nobody else writes while this transaction lasts."""
+        row = transaction.row(self._sql["epoch"])
+        return row[0] if row else 0
 
     def _begin_changes(self, transaction: Transaction, now_us: int) -> None:
         """To be called once in a transaction, before it writes its first order and not if it writes none."""

@@ -24,6 +24,7 @@ from orderctl.stores.sqlite.driver import Row, Transaction
 from orderctl.stores.sqlite.log_groups import QUERIES
 from orderctl.stores.sqlite.log_member import Bell, SqliteMember
 from orderctl.stores.sqlite.log_messages import read_messages, write_message
+from orderctl.stores.sqlite.log_tail import SqliteTail
 from orderctl.stores.sqlite.schema import LOG
 
 SESSION_S: Final = 6.0
@@ -97,6 +98,9 @@ class SqliteLogStore:
             instance=instance,
             session_s=self._session_s,
         )
+
+    def tail(self, topic: str, *, silence_s: float = 2.0) -> SqliteTail:  # noqa: ARG002  a file is not silent
+        return SqliteTail(self._database, self._bell, self._clock, topic=topic)
 
     def read(self, place: Place, offset: int, limit: int) -> list[Message]:
         with self._database.snapshot() as snapshot:

@@ -34,8 +34,16 @@ class SqliteRegistry:
             row = snapshot.row(self._sql["deployment"])
         if row is None:
             raise ConfigError("the database belongs to no deployment yet", hint="run orderctl migrate")
-        groups, schema_version, epoch = row
-        return Deployment(groups, schema_version, epoch, self._clock.now_us())
+        groups, schema_version, epoch, epoch_settled = row
+        return Deployment(groups, schema_version, epoch, self._clock.now_us(), epoch_settled)
+
+    def raise_epoch(self, *, above: int) -> bool:
+        with self._database.transaction() as transaction:
+            return transaction.row(self._sql["raise_epoch"], {"above": above}) is not None
+
+    def note_settled(self, *, epoch: int) -> bool:
+        with self._database.transaction() as transaction:
+            return transaction.row(self._sql["note_settled"], {"epoch": epoch}) is not None
 
     def api_keys(self) -> list[ApiKey]:
         with self._database.snapshot() as snapshot:

@@ -1,0 +1,152 @@
+"""Pressure on a query server: many look-ups at one moment, a steady load over a cold cache, and what its metrics say of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from statistics import quantiles
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from tests.acceptance.server import Answer, Server, call
+
+LOOKED_UP_AT_A_TIME = 100
+PATIENCE_S = 30.0
+
+_references = count()
+
+
+class Timed(Struct, frozen=True):
+    """An answer's status, and how long it took from when all requests were let go."""
+
+    status: int
+    seconds: float
+
+
+def create(server: Server, number: int) -> list[str]:
+    """That many open orders; their ids."""
+    order_ids: list[str] = []
+    while len(order_ids) < number:
+        size = min(500, number - len(order_ids))
+        mark = time.time_ns()
+        orders = [
+            {"merchant_ref": f"p-{mark}-{next(_references)}", "amount": 5, "currency": "EUR", "payment_method": "card"}
+            for _ in range(size)
+        ]
+        answer = server.command("POST", "/v1/orders/batch", body={"orders": orders})
+        assert answer.status == 200, answer.body
+        order_ids += [result["order"]["order_id"] for result in answer.json["results"]]
+    return order_ids
+
+
+def at_once(url: str, target: str, key: str, number: int) -> list[Timed]:
+    """The same request on that many connections, all sent at the same moment."""
+    return asyncio.run(_at_once(urlsplit(url), target, key, number))
+
+
+async def _at_once(where: Any, target: str, key: str, number: int) -> list[Timed]:
+    request = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
+    connections = [await asyncio.open_connection(where.hostname, where.port) for _ in range(number)]
+    let_go_s = time.monotonic()
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Timed:
+        writer.write(request.encode())
+        received = await asyncio.wait_for(reader.read(), PATIENCE_S)
+        answered_s = time.monotonic()
+        writer.close()
+        await writer.wait_closed()
+        return Timed(int(received.split(b" ", 2)[1]), answered_s - let_go_s)
+
+    return await asyncio.gather(*(ask(*connection) for connection in connections))
+
+
+def p99_ms(seconds: Sequence[float]) -> float:
+    """The 99th percentile, in milliseconds."""
+    return round(quantiles(seconds, n=100)[98] * 1000, 1)
+
+
+class Gauges:
+    """What a server's metrics say, and how that has changed."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._before = self.read()
+
+    def read(self) -> Counter[str]:
+        """Every sample of ours, without the prefix."""
+        found = re.findall(r"^orderctl_(\S+) ([0-9.e+-]+)$", self._server.admin("/metrics").body.decode(), re.MULTILINE)
+        return Counter({name: float(value) for name, value in found})
+
+    def grown(self, name: str) -> float:
+        """How far a counter has gone since this was made."""
+        return self.read()[name] - self._before[name]
+
+    def loads(self) -> dict[str, float]:
+        """How many orders were loaded from each database since this was made."""
+        return {tier: self.grown(f'loads_total{{tier="{tier}"}}') for tier in ("mysql", "cassandra")}
+
+
+class Readers:
+    """Threads that look orders up in batches, again and again, and keep account of what they were told."""
+
+    def __init__(self, url: str, key: str, order_ids: Sequence[str], *, threads: int = 2) -> None:
+        self._url = url
+        self._key = key
+        self._order_ids = order_ids
+        self._stop = threading.Event()
+        self._guard = threading.Lock()
+        self.told: Counter[str] = Counter()
+        """Answers by kind: `found`, `pending`, `not_found`, a status, or `wrong` for another order's."""
+        self._threads = [threading.Thread(target=self._read, args=(at,)) for at in range(threads)]
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Read while the block runs."""
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            for thread in self._threads:
+                thread.join(PATIENCE_S)
+
+    def count(self, kind: str) -> int:
+        """How many answers of a kind there were so far."""
+        with self._guard:
+            return self.told[kind]
+
+    def _read(self, start: int) -> None:
+        at = start * LOOKED_UP_AT_A_TIME
+        while not self._stop.is_set():
+            asked = [self._order_ids[(at + i) % len(self._order_ids)] for i in range(LOOKED_UP_AT_A_TIME)]
+            at += LOOKED_UP_AT_A_TIME * len(self._threads)
+            kinds = kinds_of(look_up(self._url, self._key, asked), asked)
+            with self._guard:
+                self.told += kinds
+
+
+def look_up(url: str, key: str, order_ids: Sequence[str], **headers: str) -> Answer:
+    """A look-up of many."""
+    return call(url, "POST", "/v1/orders/lookup", key, {"order_ids": list(order_ids)}, **headers)
+
+
+def kinds_of(answer: Answer, asked: Sequence[str]) -> Counter[str]:
+    """What each order asked for was told to be."""
+    if answer.status != 200:
+        return Counter({str(answer.status): len(asked)})
+    results = json.loads(answer.body)["results"]
+    kinds: Counter[str] = Counter()
+    for order_id, result in zip(asked, results, strict=True):
+        said = result["order"]["order_id"] if "order" in result else result["order_id"]
+        kinds["wrong" if said != order_id else result.get("lookup", "found")] += 1
+    return kinds

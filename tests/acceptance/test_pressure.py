@@ -1,0 +1,214 @@
+"""Look-ups under pressure, embedded and on real servers: an order is loaded once, and the databases bear no more than allowed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+from msgspec import Struct
+
+from orderctl.config import Config
+from orderctl.ids import new_order_id
+from orderctl.stores.mysql_driver import connect
+from orderctl.stores.mysql_hot import server_of
+from orderctl.stores.record import Kind
+from orderctl.stores.rows import id_bytes
+from orderctl.stores.tiers import Tiers
+from tests.acceptance.deployment import Deployment
+from tests.acceptance.pressure import Gauges, Readers, at_once, create, kinds_of, look_up, p99_ms
+from tests.acceptance.quiet import Record, opened
+from tests.acceptance.server import Server, until
+from tests.stack import needs
+
+AT_ONCE = 1_000
+BATCHES, BATCH = 20, 500
+LOADS_MAX = 500
+ORDERS = 5_000
+TAKEN_OVER_S = 4.0
+SETTINGS = {"ORDERCTL_QUERY__LOADS_MAX": str(LOADS_MAX)}
+
+
+class Place(Struct, frozen=True):
+    """Where servers run, and how to start more of them there."""
+
+    data_dir: Path
+    settings: dict[str, str]
+    config: Config
+
+    def server(self, *daemons: str) -> Server:
+        return Server(self.data_dir, *daemons, settings=self.settings | SETTINGS)
+
+    def tiers(self) -> AbstractContextManager[Tiers]:
+        return opened(self.data_dir, self.config)
+
+
+@pytest.fixture(params=["embedded", pytest.param("real", marks=needs("sql", "redis", "kafka", "cassandra"))])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A deployment that is ready to be served."""
+    if request.param == "embedded":
+        return Place(tmp_path / "data", {}, Config())
+    deployment: Deployment = request.getfixturevalue("deployment")
+    return Place(deployment.data_dir, deployment.settings, deployment.config)
+
+
+@pytest.fixture
+def servers(place: Place) -> Iterator[tuple[Server, Server]]:
+    """A command and a query server, each a process."""
+    with place.server("command") as command, place.server("query") as query:
+        yield command, query
+
+
+def forget(tiers: Tiers, order_ids: Sequence[str]) -> None:
+    """Let the cache lose these orders."""
+    for start in range(0, len(order_ids), BATCH):
+        tiers.cache.invalidate(order_ids[start : start + BATCH])
+
+
+def test_a_thousand_look_ups_at_once_are_one_load(
+    place: Place, servers: tuple[Server, Server], record_property: Record
+) -> None:
+    """Of an order that the cache does not have: one order loaded from one database, and all are answered."""
+    command, query = servers
+    (order_id,) = create(command, 1)
+    with place.tiers() as tiers:
+        forget(tiers, [order_id])
+    gauges = Gauges(query)
+    answers = at_once(query.ready["query"], f"/v1/orders/{order_id}", query.key("demo"), AT_ONCE)
+    assert Counter(answer.status for answer in answers) == {200: AT_ONCE}
+    assert gauges.loads() == {"mysql": 1, "cassandra": 0}
+    record_property("p99_ms", p99_ms([answer.seconds for answer in answers]))
+
+
+def test_a_reader_that_died_with_the_lease_holds_nobody_up(
+    place: Place, servers: tuple[Server, Server], record_property: Record
+) -> None:
+    """Others are told `pending` until its time is over, and load then."""
+    command, query = servers
+    (order_id,) = create(command, 1)
+    with place.tiers() as tiers:
+        forget(tiers, [order_id])
+        tiers.cache.lookup([order_id], tokens=[os.urandom(16)])
+    died_s = time.monotonic()
+    target = f"/v1/orders/{order_id}"
+    early = query.query("GET", target)
+    late = query.query("GET", target, Prefer="wait=8")
+    seconds = time.monotonic() - died_s
+    assert (early.status, early.json, late.status) == (202, {"lookup": "pending"}, 200)
+    assert late.headers["cache-status"] == "redis; fwd=miss; detail=mysql"
+    assert seconds < TAKEN_OVER_S
+    record_property("seconds", round(seconds, 2))
+
+
+def test_ids_that_were_never_created_are_a_bounded_load(
+    servers: tuple[Server, Server], record_property: Record
+) -> None:
+    """10 000 of them in batches of 500: none is found, none is an error, and no more are loaded at a time than allowed."""
+    _, query = servers
+    url, key = query.ready["query"], query.key("demo")
+    gauges = Gauges(query)
+    batches = [[strange(n * BATCH + i) for i in range(BATCH)] for n in range(BATCHES)]
+    began_s = time.monotonic()
+    with ThreadPoolExecutor(8) as clients:
+        asking = [clients.submit(look_up, url, key, batch) for batch in batches]
+        in_flight = [0.0]
+        while not all(future.done() for future in asking):
+            in_flight.append(gauges.read()["loads_in_flight"])
+        told = sum((kinds_of(f.result(), b) for f, b in zip(asking, batches, strict=True)), Counter[str]())
+    seconds = time.monotonic() - began_s
+    assert set(told) <= {"not_found", "pending"}
+    assert told["not_found"] > 0
+    assert max(in_flight) <= 2 * LOADS_MAX
+    assert all(loaded <= BATCHES * BATCH for loaded in gauges.loads().values())
+    again = kinds_of(look_up(url, key, batches[-1], Prefer="wait=10"), batches[-1])
+    assert again == {"not_found": BATCH}
+    for name, value in {**told, "most_in_flight": max(in_flight), "seconds": round(seconds, 2)}.items():
+        record_property(name, value)
+
+
+def strange(number: int) -> str:
+    return new_order_id(time.time_ns() // 1_000_000, number % 4096, os.urandom)
+
+
+def test_a_cold_cache_takes_no_database_down(
+    place: Place, servers: tuple[Server, Server], record_property: Record
+) -> None:
+    """Every record vanishes under a steady load: no wrong answer, no 404, bounded loads, and soon all are hits again."""
+    command, query = servers
+    order_ids = create(command, ORDERS)
+    gauges = Gauges(query)
+    readers = Readers(query.ready["query"], query.key("demo"), order_ids)
+    with place.tiers() as tiers, readers.reading():
+        until(lambda: readers.count("found") > ORDERS, seconds=60, what="all were read once")
+        before = gauges.loads()
+        forget(tiers, order_ids)
+        cold_s = time.monotonic()
+        until(lambda: hit_rate(gauges, readers) > 0.99, seconds=60, what="a hit rate of 99 %")
+        seconds = time.monotonic() - cold_s
+    assert set(readers.told) <= {"found", "pending"}, readers.told
+    loaded = gauges.loads()["mysql"] - before["mysql"]
+    assert loaded <= 1.2 * ORDERS
+    record_property("loads", loaded)
+    record_property("seconds_to_99_percent_hits", round(seconds, 2))
+    record_property("look_ups", readers.told.total())
+
+
+def hit_rate(gauges: Gauges, readers: Readers) -> float:
+    """The part of the next look-ups of all orders that needs no database."""
+    loads, found = gauges.loads()["mysql"], readers.told.total()
+    until(lambda: readers.told.total() > found + ORDERS, seconds=60, what="all were asked for once more")
+    return 1 - (gauges.loads()["mysql"] - loads) / (readers.told.total() - found)
+
+
+@contextmanager
+def locked(config: Config, order_id: str) -> Iterator[Callable[[], None]]:
+    """Another transaction holds the order's row; gives what lets it go."""
+    with closing(connect(server_of(config.mysql.shards[0]))) as connection:
+        connection.begin()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT version FROM orders WHERE order_id = %s FOR UPDATE", (id_bytes(order_id),))
+        yield connection.rollback
+
+
+@needs("sql", "redis", "kafka", "cassandra")
+def test_the_holder_of_a_lease_is_killed_in_the_middle_of_its_load(
+    deployment: Deployment, tmp_path: Path, record_property: Record
+) -> None:
+    """Its load waits for a lock on the row; another process loads the order within 4 s of the kill."""
+    place = Place(deployment.data_dir, deployment.settings, deployment.config)
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(deployment.data_dir / "keys", elsewhere / "keys")
+    with (
+        place.server("command") as command,
+        place.server("query") as other,
+        Server(elsewhere, "query", settings=place.settings) as holder,
+        place.tiers() as tiers,
+        ThreadPoolExecutor(1) as client,
+    ):
+        (order_id,) = create(command, 1)
+        forget(tiers, [order_id])
+        target = f"/v1/orders/{order_id}"
+        with locked(deployment.config, order_id) as let_go:
+            held = client.submit(holder.query, "GET", target)
+            until(lambda: is_leased(tiers, order_id), seconds=10, what="the holder has the lease")
+            assert other.query("GET", target).status == 202
+            holder.kill()
+            killed_s = time.monotonic()
+            let_go()
+            answer = other.query("GET", target, Prefer="wait=8")
+            seconds = time.monotonic() - killed_s
+        assert answer.status == 200
+        assert seconds < TAKEN_OVER_S
+        assert held.exception(30) is not None, "the holder died, and answered nobody"
+        record_property("seconds", round(seconds, 2))
+
+
+def is_leased(tiers: Tiers, order_id: str) -> bool:
+    (entry,) = tiers.cache.get([order_id])
+    return entry is not None and entry.kind is Kind.LEASE
