@@ -1,18 +1,19 @@
 # What people and CI call. Each target sets up what it needs; nothing outside .venv is touched but by `servers`.
 PYTHON ?= python3
 VENV ?= .venv
+TESTS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 INSTALLED := $(VENV)/.installed
 DEVELOPING := $(VENV)/.developing
 
-.PHONY: serve test check fmt servers wheel clean
+.PHONY: serve test check fmt servers reference wheel clean
 
 serve: $(INSTALLED)  ## run everything here, in one process, on embedded stores
 	$(BIN)/orderctl serve
 
-test: $(DEVELOPING) servers  ## run every test
-	$(BIN)/python -m pytest
+test: $(DEVELOPING) servers  ## run every test; TESTS="…" narrows it
+	$(BIN)/python -m pytest $(TESTS)
 
 check: $(DEVELOPING)  ## lint, types, and the shape of the tree
 	$(BIN)/ruff check && $(BIN)/ruff format --check
@@ -24,6 +25,9 @@ fmt: $(DEVELOPING)  ## format
 
 servers:  ## the programs that tests and `orderctl stack` call (Debian, Ubuntu)
 	@scripts/install-servers
+
+reference: $(DEVELOPING)  ## write docs/reference.md anew, from the commands themselves
+	$(BIN)/python -c "from orderctl.cli.reference import whole; print(whole(), end='')" >docs/reference.md
 
 wheel: $(DEVELOPING)  ## build the wheel and the sdist into dist/
 	$(BIN)/python -m build

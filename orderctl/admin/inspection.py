@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
+from orderctl.admin.explanation import Explanation
 from orderctl.admin.tier_views import InTiers, Unreachable, in_tiers
 from orderctl.admin.verdict import Cached, Finding, Judgement, Look, judge
 from orderctl.body import rfc3339
@@ -45,7 +46,8 @@ class InspectSettings(Struct, frozen=True):
 class Inspection(Struct, frozen=True):
     """What is shown. `created_at` is the order's own, or, of one that only its id is known of, the id's.
 
-    `late_results` are the outcomes that came after the order was final, the earliest first.
+    `late_results` are the outcomes that came after the order was final, the earliest first. `explanation` is there where it was
+    asked for.
     """
 
     order_id: str
@@ -55,6 +57,7 @@ class Inspection(Struct, frozen=True):
     late_results: list[LateShown] | Unreachable
     consistent: bool
     verdict: str
+    explanation: Explanation | UnsetType = UNSET
 
 
 def inspect(tiers: Tiers, clock: Clock, order_id: str, settings: InspectSettings) -> tuple[Inspection, Finding]:

@@ -11,6 +11,7 @@ from orderctl.admin.servers import is_fresh
 from orderctl.clock import Clock
 from orderctl.errors import TierError
 from orderctl.services.lag import Lag, archiver_lag, cdc_lag, follower_lag
+from orderctl.services.parking import waiting
 from orderctl.services.side_by_side import Question
 from orderctl.stores.log import CHANGES, EXPIRED
 from orderctl.stores.registry import Heartbeat, Registry
@@ -41,10 +42,11 @@ class TierStatus(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """The deployment at a glance."""
+    """The deployment at a glance. `parked` is how many messages wait in orders.parked, None where nobody can tell."""
 
     daemons: list[DaemonStatus]
     tiers: list[TierStatus]
+    parked: int | None = None
 
     @property
     def is_good(self) -> bool:
@@ -67,9 +69,10 @@ def status(groups: Mapping[str, str | None], tiers: Tiers, clock: Clock, *, limi
     Nothing is waited for longer than `limit_s`, twice: what has not answered by then counts as failed.
     """
     heard = Question("hot", lambda: _heard(tiers.registry), within_s=limit_s)
+    parked = Question("log", lambda: sum(1 for _ in waiting(tiers.log)), within_s=limit_s)
     found = tier_statuses(
         {
-            "hot": tiers.registry.deployment,
+            "hot": lambda: [shard.registry.deployment() for shard in tiers.shards],
             "cache": tiers.cache.ping,
             "log": tiers.log.ping,
             "archive": tiers.archive.ping,
@@ -79,7 +82,10 @@ def status(groups: Mapping[str, str | None], tiers: Tiers, clock: Clock, *, limi
         limit_s=limit_s,
     )
     lags = _lags(groups, tiers, clock, limit_s)
-    return Status(daemon_statuses(list(groups), heard.answer(), lags), found)
+    count = parked.answer()
+    return Status(
+        daemon_statuses(list(groups), heard.answer(), lags), found, None if isinstance(count, TierError) else count
+    )
 
 
 def nothing_started(daemons: Sequence[str]) -> Status:

@@ -79,6 +79,7 @@ def judge(look: Look, *, now_us: int, archiver_needs_s: float) -> Judgement:
     failed = {name: tier for name in look.__struct_fields__ if isinstance(tier := getattr(look, name), TierError)}
     seen = _seen(look)
     differences = list(_differences(seen, now_us, archiver_needs_s)) if seen is not None else []
+    differences += _unreadable(look)
     if failed:
         return Judgement(Finding.UNKNOWN, _sentence(_not_known(failed), *differences))
     assert seen is not None
@@ -118,6 +119,13 @@ def _differences(seen: Seen, now_us: int, archiver_needs_s: float) -> Iterator[s
         yield from _in_cache(seen.cached, source, seen.source_name)
     if seen.in_log is not None and seen.in_log.version > source.version:
         yield f"the log knows {_state(seen.in_log)}, and {seen.source_name} only {_state(source)}: a change was lost there"
+
+
+def _unreadable(look: Look) -> list[str]:
+    """An entry that is none to readers; one that went, or came, between two looks at it is not there when they look again."""
+    if isinstance(look.cache, Cached) and look.cache.entry is None and look.cache.ttl_ms is not None:
+        return ["the cache's bytes mean nothing: readers load the order as if there were none"]
+    return []
 
 
 def _lost(seen: Seen) -> Iterator[str]:

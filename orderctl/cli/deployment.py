@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened_tiers(
-    invocation: Invocation, *, make: bool = False, check: bool = True, whole: bool = False
+    invocation: Invocation, *, make: bool = False, check: bool = True, whole: bool = False, apart: bool = False
 ) -> Iterator[Tiers]:
     """The tiers, closed afterwards.
 
@@ -27,6 +27,7 @@ def opened_tiers(
         make: whether they are made or brought to the newest schema where needed; else that is for `serve` and `migrate`.
         check: whether the files are looked through first, which takes a while where they are large.
         whole: whether a file that is missing is refused; else it is made, and has nothing in it.
+        apart: whether servers that are away are no reason to stop: whatever is asked of their stores raises.
 
     Raises:
         NotFound: there is no data directory.
@@ -48,7 +49,12 @@ def opened_tiers(
             _require_newest(states)
         if whole:
             _require_all(states)
-    tiers = open_tiers(config, invocation.data_dir, SystemClock())
+    if apart and not is_embedded(config):
+        from orderctl.stores.apart import open_servers_apart
+
+        tiers = open_servers_apart(config, SystemClock())
+    else:
+        tiers = open_tiers(config, invocation.data_dir, SystemClock())
     try:
         yield tiers
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,15 +11,35 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
-from orderctl.cli import configuration, inspection, key, migrate, order, serve, shard, stack, status
+from orderctl.cli import (
+    audit,
+    bench,
+    configuration,
+    doctor,
+    inspection,
+    invalidate,
+    key,
+    migrate,
+    order,
+    parked,
+    plan,
+    reconcile,
+    replay,
+    serve,
+    shard,
+    stack,
+    status,
+    top,
+)
 from orderctl.cli.deadline import TimedOut
 from orderctl.cli.options import State
 from orderctl.cli.output import OutputClosed, give_up_stdout, note, write
 from orderctl.errors import Interrupted, OrderctlError
 
-app = typer.Typer(
-    name="orderctl", add_completion=False, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False
-)
+COMPLETE = "_ORDERCTL_COMPLETE"
+"""Set by the shell's function that `--install-completion` installs."""
+
+app = typer.Typer(name="orderctl", rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def main() -> NoReturn:
@@ -26,6 +47,8 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    if COMPLETE in os.environ:  # the shell asks what may follow
+        typer.main.get_command(app).main(prog_name="orderctl", complete_var=COMPLETE)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -125,8 +148,14 @@ def _root(
 
 
 serve.register(app)
-for group in (order, key, configuration, stack, shard):
+for group in (order, key, configuration, stack, shard, bench, parked, audit):
     app.add_typer(group.app)
 inspection.register(app)
+reconcile.register(app)
+invalidate.register(app)
+replay.register(app)
 migrate.register(app)
 status.register(app)
+plan.register(app)
+doctor.register(app)
+top.register(app)

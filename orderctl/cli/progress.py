@@ -19,12 +19,16 @@ class Progress:
         self._clock = clock
         self._began_s = self._said_s = clock.monotonic_s()
 
-    def note(self, done: int) -> None:
-        """So many are done by now."""
+    def note(self, done: int, total: int | None = None) -> None:
+        """So many are done by now, of `total`, where more is known of that than before."""
+        self._total = self._total if total is None else total
         now_s = self._clock.monotonic_s()
         if now_s - self._said_s < EVERY_S:
             return
         self._said_s = now_s
         rate = done / (now_s - self._began_s)
         left_s = max(0, self._total - done) / rate if rate else 0
-        note(f"{done:,} of {self._total:,} {self._what}, {rate:,.0f} a second, {left_s:,.0f} s left")
+        if self._total:
+            note(f"{done:,} of {self._total:,} {self._what}, {rate:,.0f} a second, {left_s:,.0f} s left")
+        else:
+            note(f"{done:,} {self._what}, {rate:,.0f} a second")

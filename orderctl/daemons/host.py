@@ -67,7 +67,9 @@ class Host:
         self._changed = asyncio.Event()
         self._is_draining = False
         self._stop_timeout_s = float(context.config.daemon.stop_timeout)
-        self._members = [self._member(daemon, instance, sockets.get(daemon.name)) for daemon in daemons]
+        # A daemon without an API can be found, and its metrics read, by the admin server's address.
+        admin = sockets.get(ADMIN)
+        self._members = [self._member(daemon, instance, sockets.get(daemon.name, admin)) for daemon in daemons]
         self._probe = self._probe_of(self._members)
         self._pulse = Pulse(context.tiers.registry, self._members)
         self._pulse_loop = self._loop(self._pulse)

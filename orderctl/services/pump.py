@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from orderctl import event
 from orderctl.clock import US_PER_S, Clock
-from orderctl.errors import UsageRefused
+from orderctl.errors import TierRejected, UsageRefused
 from orderctl.event import ChangeEvent
 from orderctl.ids import group_of
 from orderctl.stores.feed import Boundary, ChangeFeed, FeedReader, RowChange
@@ -159,8 +159,12 @@ def last_checkpoint(log: LogStore, place: Place) -> Checkpoint | None:
 
     Raises:
         ValueError: the log holds something else there.
+        TierRejected: the topic has fewer partitions than the configuration has shards.
 
     """
-    first, end = log.ends(place.topic)[place.partition]
+    ends = log.ends(place.topic)
+    if place.partition >= len(ends):
+        raise TierRejected("log", f"{place.topic} has {len(ends)} partitions, which is fewer than there are shards")
+    first, end = ends[place.partition]
     messages = log.read(place, end - 1, 1) if end > first else []
     return msgspec.json.decode(messages[-1].value, type=Checkpoint) if messages else None

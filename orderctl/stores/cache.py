@@ -67,6 +67,13 @@ class Busy(Struct, frozen=True):
 LookupOutcome = Entry | Granted | Busy
 
 
+class Listed(Struct, frozen=True):
+    """Some of the orders that have an entry; `cursor` is where to go on, None where that was the rest."""
+
+    order_ids: list[str]
+    cursor: str | None
+
+
 class Fill(Struct, frozen=True):
     """What a lease's holder found: a record, or None where no database has the order."""
 
@@ -193,6 +200,14 @@ class CacheStore(Protocol):
 
         In steps, of which the last, atomic, deletes what is left and sets the mark: until then the mark is what it was,
         and what a node that goes back in between brings with it is deleted, too.
+        """
+        ...
+
+    def scan_group(self, group: int, *, cursor: str | None = None, limit: int = 1_000) -> Listed:
+        """List the orders of a group that have an entry, whatever it is, about `limit` at a time, from the beginning or a cursor.
+
+        An order whose entry is there from the first call to the last is listed, perhaps twice; what comes or goes meanwhile may
+        be listed or not. There may be more than `limit`, fewer, or none, before the end; no order stands in the way of others.
         """
         ...
 

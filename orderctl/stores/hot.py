@@ -70,7 +70,7 @@ CreateOutcome = Created | Replayed | ReferenceReused | Moved
 ChangeOutcome = Changed | Unchanged | Refused | OldEpoch
 
 
-class Ref(Struct, frozen=True):
+class Ref(Struct, frozen=True, order=True):
     """A merchant's own name for an order: the idempotency key."""
 
     merchant_id: str
@@ -161,6 +161,17 @@ class HotStore(Protocol):
 
     def of_older_epochs(self, groups: frozenset[int] | None, *, after: str | None, limit: int) -> list[Order]:
         """At most `limit` open orders of these groups (None: all) whose version is of an older epoch, by id, behind `after`."""
+        ...
+
+    def open_orders(self, groups: frozenset[int] | None, *, after: str | None, limit: int) -> list[Order]:
+        """At most `limit` open orders of these groups (None: all), by id, behind `after`. A plain read, of a moment ago."""
+        ...
+
+    def references(self, groups: frozenset[int] | None, *, after: Ref | None, limit: int) -> list[tuple[Ref, str]]:
+        """At most `limit` references to orders of these groups (None: all), by merchant and reference, behind `after`.
+
+        Each with the id of its order, whose row may have moved to the archive.
+        """
         ...
 
     def count_open(self) -> int:

@@ -6,7 +6,7 @@ retention depends on the clocks of those who publish.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException
@@ -21,6 +21,7 @@ from orderctl.stores.kafka_groups import Groups
 from orderctl.stores.kafka_member import KafkaMember
 from orderctl.stores.kafka_publisher import Publisher
 from orderctl.stores.kafka_reader import Reader
+from orderctl.stores.kafka_seek import is_group_active, seek_group
 from orderctl.stores.kafka_tail import KafkaTail
 from orderctl.stores.log import Message, Outgoing, Place, Topic
 
@@ -108,6 +109,18 @@ class KafkaLogStore:
 
     def committed(self, group: str, topic: str) -> list[int | None]:
         return self._groups.committed(group, self._places(topic))
+
+    def is_active(self, group: str) -> bool:
+        return is_group_active(self._cluster, group, self._clock)
+
+    def seek(self, group: str, next_offsets: Mapping[Place, int]) -> None:
+        for place, offset in next_offsets.items():
+            self._directory.check(place)
+            [end] = self._reader.offsets([place], OFFSET_END)
+            if not 0 <= offset <= end:
+                raise TierRejected(TIER, f"no offset {offset} to go on from in {place}")
+        if next_offsets:
+            seek_group(self._cluster, group, next_offsets, self._clock)
 
     def ping(self) -> None:
         self._directory.overview(PING_S)

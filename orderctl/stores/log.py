@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from orderctl.errors import OrderctlError
+from orderctl.errors import OrderctlError, UsageRefused
 
 CHANGES = "orders.changes"
 EXPIRED = "orders.expired"
@@ -27,6 +27,15 @@ class Fenced(OrderctlError):
     """
 
     retriable = True
+
+
+class GroupActive(UsageRefused):
+    """The group has members, who would go on from where they are: stop its daemons first."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__(
+            f"somebody reads as {group}", hint="stop its daemons first; one that was killed is out after 6 s"
+        )
 
 
 class Place(Struct, frozen=True, order=True):
@@ -180,6 +189,20 @@ class LogStore(Protocol):
 
     def committed(self, group: str, topic: str) -> list[int | None]:
         """Of each partition: the offset that the group goes on from, None where it never committed."""
+        ...
+
+    def is_active(self, group: str) -> bool:
+        """Whether the group has a member at the moment, or one that was lost and whose session has not ended."""
+        ...
+
+    def seek(self, group: str, next_offsets: Mapping[Place, int]) -> None:
+        """Let a group that has no member go on from these offsets; all of them are kept, or none.
+
+        Raises:
+            GroupActive: it has one. Nothing was kept.
+            TierRejected: a partition does not reach so far.
+
+        """
         ...
 
     def ping(self) -> None:

@@ -133,6 +133,17 @@ class MysqlHotStore:
         rows = self._database.read(lambda session: session.rows(self._sql["of_older_epochs"], parameters))
         return [_order_of(row) for row in rows]
 
+    def open_orders(self, groups: frozenset[int] | None, *, after: str | None, limit: int) -> list[Order]:
+        parameters = _paging(groups, limit) | {"after": b"" if after is None else id_bytes(after)}
+        rows = self._database.read(lambda session: session.rows(self._sql["open_orders"], parameters))
+        return [_order_of(row) for row in rows]
+
+    def references(self, groups: frozenset[int] | None, *, after: Ref | None, limit: int) -> list[tuple[Ref, str]]:
+        keys = {name: key_bytes(text) for name, text in msgspec.structs.asdict(after or Ref("", "")).items()}
+        parameters = _paging(groups, limit) | keys
+        rows = self._database.read(lambda session: session.rows(self._sql["references"], parameters))
+        return [(Ref(merchant.decode(), ref.decode()), id_text(order_id)) for merchant, ref, order_id in rows]
+
     def count_open(self) -> int:
         row = self._database.read(lambda session: session.row(self._sql["count_open"]))
         return row[0] if row else 0
@@ -363,6 +374,10 @@ def _row_of(order: Order) -> Parameters:
 def _order_of(row: Row) -> Order:
     order_id, merchant_id, merchant_ref, *rest = row
     return order_of((order_id, merchant_id.decode(), merchant_ref.decode(), *rest))
+
+
+def _paging(groups: frozenset[int] | None, limit: int) -> dict[str, Any]:
+    return {"count": max(limit, 0), "groups": None if groups is None else group_mask(groups)}
 
 
 def group_mask(groups: frozenset[int]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from orderctl.clock import Clock
 from orderctl.errors import TierError, TierRejected
-from orderctl.ids import group_of
+from orderctl.ids import group_of, is_canonical
 from orderctl.stores.cache import (
     ABSENT_TTL_MAX_MS,
     LEASE_TTL_MS,
@@ -24,6 +24,7 @@ from orderctl.stores.cache import (
     Busy,
     Fill,
     Granted,
+    Listed,
     LookupOutcome,
     NodesAway,
     Promotion,
@@ -106,6 +107,7 @@ class RedisCacheStore:
         self._fill = script("fill")
         self._sync = script("sync")
         self._reset = script("reset")
+        self._scan = script("scan")
 
     def get(self, order_ids: Sequence[str]) -> list[Entry | None]:
         return _told(self._each("MGET", order_ids), _decode_or_none)
@@ -186,6 +188,14 @@ class RedisCacheStore:
             [(dropped, is_over, count)] = self._caller.run([call])
             total += dropped
         return total
+
+    def scan_group(self, group: int, *, cursor: str | None = None, limit: int = 1_000) -> Listed:
+        check_groups([group], groups=self._groups)
+        keys, prefix = [mark_key(group), f"{mark_key(group)}:never"], _entries(group)
+        call = Call(group, self._scan, keys, (prefix, cursor or "", max(limit, 1)), is_whole=True)
+        [(following, *found)] = self._caller.run([call])
+        ids = [key[len(prefix) :].decode("ascii", "replace") for key in found]
+        return Listed([one for one in ids if is_canonical(one)], following.decode() or None)
 
     def ping(self) -> None:
         # By a key of its own: a node that is alive and cut off from the others answers a PING, but not this.

@@ -43,7 +43,10 @@ class ApiKey(Struct, frozen=True):
 
 
 class Heartbeat(Struct, frozen=True):
-    """What a daemon says of itself every few seconds. `instance` tells two of a kind apart; `address` is its API's URL."""
+    """What a daemon says of itself every few seconds. `instance` tells two of a kind apart.
+
+    `address` is its API's URL, or without an API its admin server's.
+    """
 
     instance: str
     daemon: str

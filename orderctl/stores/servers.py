@@ -36,17 +36,15 @@ def open_servers(config: Config, clock: Clock) -> Tiers:
     with ExitStack() as stack:
         hot = stack.enter_context(closing(open_mysql_shards(config.mysql.shards, groups=groups)))
         cache = stack.enter_context(
-            closing(open_redis_cache(config.redis.nodes, groups=groups, access=_redis_access(config), clock=clock))
+            closing(open_redis_cache(config.redis.nodes, groups=groups, access=redis_access(config), clock=clock))
         )
         expirations = stack.enter_context(
-            closing(
-                open_redis_expirations(config.redis.nodes, groups=groups, access=_redis_access(config), clock=clock)
-            )
+            closing(open_redis_expirations(config.redis.nodes, groups=groups, access=redis_access(config), clock=clock))
         )
         archive = stack.enter_context(
-            closing(open_cassandra_archive(_cassandra_access(config), Layout(groups), clock=clock))
+            closing(open_cassandra_archive(cassandra_access(config), Layout(groups), clock=clock))
         )
-        log = stack.enter_context(closing(KafkaLogStore(_kafka_cluster(config), clock=clock)))
+        log = stack.enter_context(closing(KafkaLogStore(kafka_cluster(config), clock=clock)))
         feeds = tuple(BinlogFeed(server_of(shard), shard=shard.name, clock=clock) for shard in config.mysql.shards)
         stack.pop_all()
     return Tiers(
@@ -81,27 +79,30 @@ def migrate_servers(config: Config, clock: Clock, *, dry_run: bool) -> list[str]
         found = migrate_shard(server_of(shard), groups=groups, shard=groups_of(shard, groups), dry_run=dry_run)
         missing += [f"mysql {shard.name}: {one.name}" for one in found]
     keyspace = Keyspace(layout=Layout(groups), replication={config.cassandra.datacenter: config.cassandra.replication})
-    applied = migrate_archive(_cassandra_access(config), keyspace, clock=clock, dry_run=dry_run)
+    applied = migrate_archive(cassandra_access(config), keyspace, clock=clock, dry_run=dry_run)
     missing += [f"cassandra {config.cassandra.keyspace}: {one.name}" for one in applied]
     return missing + [f"kafka: topic {name}" for name in _make_topics(config, clock, dry_run=dry_run)]
 
 
 def _make_topics(config: Config, clock: Clock, *, dry_run: bool) -> list[str]:
     wanted = topics(groups=config.deployment.groups, shards=len(config.mysql.shards))
-    with closing(KafkaLogStore(_kafka_cluster(config), clock=clock)) as log:
+    with closing(KafkaLogStore(kafka_cluster(config), clock=clock)) as log:
         return log.missing_topics(wanted) if dry_run else log.ensure_topics(wanted)
 
 
-def _redis_access(config: Config) -> Access:
+def redis_access(config: Config) -> Access:
+    """How to come to the cache's nodes."""
     password = read_secret(config.redis.password, config.redis.password_file)
     return Access(config.redis.username, None if password is None else Secret(password))
 
 
-def _kafka_cluster(config: Config) -> KafkaCluster:
+def kafka_cluster(config: Config) -> KafkaCluster:
+    """How to come to the log's brokers."""
     return KafkaCluster(brokers=config.kafka.brokers, replicas=config.kafka.replication)
 
 
-def _cassandra_access(config: Config) -> CassandraAccess:
+def cassandra_access(config: Config) -> CassandraAccess:
+    """How to come to the archive's nodes."""
     section = config.cassandra
     return CassandraAccess(
         hosts=section.hosts,

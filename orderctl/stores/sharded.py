@@ -124,6 +124,16 @@ class ShardedHotStore:
         pages = self._pages(groups, lambda store, own: store.of_older_epochs(own, after=after, limit=limit))
         return list(islice(heapq.merge(*pages, key=lambda order: order.order_id), max(limit, 0)))
 
+    def open_orders(self, groups: frozenset[int] | None, *, after: str | None, limit: int) -> list[Order]:
+        """As the Protocol says; where a shard does not answer, the whole page is not to be had."""
+        pages = self._pages(groups, lambda store, own: store.open_orders(own, after=after, limit=limit))
+        return list(islice(heapq.merge(*pages, key=lambda order: order.order_id), max(limit, 0)))
+
+    def references(self, groups: frozenset[int] | None, *, after: Ref | None, limit: int) -> list[tuple[Ref, str]]:
+        """As the Protocol says; where a shard does not answer, the whole page is not to be had."""
+        pages = self._pages(groups, lambda store, own: store.references(own, after=after, limit=limit))
+        return list(islice(heapq.merge(*pages), max(limit, 0)))
+
     def count_open(self) -> int:
         """As the Protocol says; where a shard does not answer, the number is not to be had."""
         return sum(sum(counts) for counts in self._pages(None, lambda store, _: [store.count_open()]))

@@ -88,6 +88,32 @@ WHERE order_id > %(after)s
 ORDER BY order_id
 LIMIT %(count)s;
 
+-- name: open_orders
+-- Open orders, by id.
+SELECT
+    order_id, merchant_id, merchant_ref, amount, currency, payment_method, metadata,
+    status, status_reason, version, created_at, updated_at, deadline_at
+FROM orders FORCE INDEX (PRIMARY)
+WHERE order_id > %(after)s
+    AND status IN ('pending', 'processing')
+    AND (%(groups)s IS NULL OR SUBSTRING(%(groups)s, 1 + (
+        CONV(HEX(SUBSTRING(order_id, 7, 2)), 16, 10) & (SELECT group_count - 1 FROM deployment)
+    ), 1) = '1')
+ORDER BY order_id
+LIMIT %(count)s;
+
+-- name: references
+-- References and whose they are, by their keys. The keys are compared one by one: of a pair the optimizer makes no range.
+SELECT merchant_id, merchant_ref, order_id
+FROM order_refs FORCE INDEX (PRIMARY)
+WHERE merchant_id >= %(merchant_id)s
+    AND (merchant_id > %(merchant_id)s OR merchant_ref > %(merchant_ref)s)
+    AND (%(groups)s IS NULL OR SUBSTRING(%(groups)s, 1 + (
+        CONV(HEX(SUBSTRING(order_id, 7, 2)), 16, 10) & (SELECT group_count - 1 FROM deployment)
+    ), 1) = '1')
+ORDER BY merchant_id, merchant_ref
+LIMIT %(count)s;
+
 -- name: count_open
 -- How many orders are open.
 SELECT COUNT(*) FROM orders WHERE status IN ('pending', 'processing');

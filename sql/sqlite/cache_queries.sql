@@ -27,6 +27,11 @@ DELETE FROM entries WHERE group_no = :group_no AND order_id = :order_id AND expi
 DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE group_no = :group_no LIMIT :count)
 RETURNING expires_at_us > :now_us;
 
+-- name: entries_of_group
+-- Whose entries a group has, by id, behind an id.
+SELECT order_id FROM entries
+WHERE group_no = :group_no AND order_id > :after AND expires_at_us > :now_us ORDER BY order_id LIMIT :count;
+
 -- name: mark
 -- How far a group's entries follow the log.
 SELECT reached FROM marks WHERE group_no = :group_no;

@@ -78,6 +78,43 @@ WHERE order_id > :after AND status IN ('pending', 'processing') AND version < (S
 ORDER BY order_id
 LIMIT :count;
 
+-- name: open_orders
+-- Open orders, by id.
+SELECT
+    order_id, merchant_id, merchant_ref, amount, currency, payment_method, metadata,
+    status, status_reason, version, created_at, updated_at, deadline_at
+FROM orders
+WHERE order_id > :after AND status IN ('pending', 'processing')
+ORDER BY order_id
+LIMIT :count;
+
+-- name: open_orders_of_groups
+-- As above, of some groups, see `finals_of_groups`.
+SELECT
+    order_id, merchant_id, merchant_ref, amount, currency, payment_method, metadata,
+    status, status_reason, version, created_at, updated_at, deadline_at
+FROM orders
+WHERE order_id > :after AND status IN ('pending', 'processing')
+    AND (
+        instr('123456789ABCDEF', substr(hex(order_id), 14, 1)) << 8
+        | instr('123456789ABCDEF', substr(hex(order_id), 15, 1)) << 4
+        | instr('123456789ABCDEF', substr(hex(order_id), 16, 1))
+    ) % (SELECT group_count FROM deployment) IN (SELECT value FROM json_each(:groups))
+ORDER BY order_id
+LIMIT :count;
+
+-- name: references
+-- References and whose they are, by their keys, of all groups or of some.
+SELECT merchant_id, merchant_ref, order_id FROM order_refs
+WHERE (merchant_id, merchant_ref) > (:merchant_id, :merchant_ref)
+    AND (:groups IS NULL OR (
+        instr('123456789ABCDEF', substr(hex(order_id), 14, 1)) << 8
+        | instr('123456789ABCDEF', substr(hex(order_id), 15, 1)) << 4
+        | instr('123456789ABCDEF', substr(hex(order_id), 16, 1))
+    ) % (SELECT group_count FROM deployment) IN (SELECT value FROM json_each(:groups)))
+ORDER BY merchant_id, merchant_ref
+LIMIT :count;
+
 -- name: count_open
 -- How many orders are open.
 SELECT count(*) FROM orders WHERE status IN ('pending', 'processing');

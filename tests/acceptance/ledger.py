@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self
 from tests.acceptance.server import TICK, Answer
 
 FINALS = ("success", "failed", "cancelled")
+A_DAY_S = 86_400
 NO_ANSWER = (OSError, http.client.HTTPException)
 
 
@@ -107,7 +108,13 @@ class Ledger:
 
     def _live(self, line: Line, rng: random.Random) -> None:
         """One order's life, cut short now and then."""
-        body = {"merchant_ref": line.ref, "amount": line.amount, "currency": "EUR", "payment_method": "card"}
+        body = {
+            "merchant_ref": line.ref,
+            "amount": line.amount,
+            "currency": "EUR",
+            "payment_method": "card",
+            "timeout_s": A_DAY_S,  # none is to fall due while later tests look at the same servers
+        }
         with self._lock:
             self.lines.append(line)
         if not self._ask(line, partial(self._server.command, "POST", "/v1/orders", "demo", body), {200, 201}):

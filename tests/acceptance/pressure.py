@@ -21,6 +21,7 @@ from tests.acceptance.server import Answer, Server, call
 
 LOOKED_UP_AT_A_TIME = 100
 PATIENCE_S = 30.0
+A_DAY_S = 86_400
 
 _references = count()
 
@@ -39,7 +40,13 @@ def create(server: Server, number: int) -> list[str]:
         size = min(500, number - len(order_ids))
         mark = time.time_ns()
         orders = [
-            {"merchant_ref": f"p-{mark}-{next(_references)}", "amount": 5, "currency": "EUR", "payment_method": "card"}
+            {
+                "merchant_ref": f"p-{mark}-{next(_references)}",
+                "amount": 5,
+                "currency": "EUR",
+                "payment_method": "card",
+                "timeout_s": A_DAY_S,  # they are not to fall due while later tests look at the same servers
+            }
             for _ in range(size)
         ]
         answer = server.command("POST", "/v1/orders/batch", body={"orders": orders})

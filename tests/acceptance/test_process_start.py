@@ -60,10 +60,11 @@ def test_two_processes_share_a_data_directory(tmp_path: Path) -> None:
 
 
 def test_a_clean_end_leaves_no_heartbeat(tmp_path: Path) -> None:
-    """While it runs, the registry knows it and where its servers are, from the moment it is ready."""
+    """While it runs, the registry knows it and where to ask it, its API or else its admin server, from the moment it is ready."""
     with Server(tmp_path / "data") as server, closing(open_tiers(Config(), tmp_path / "data", SystemClock())) as tiers:
         beats = {beat.daemon: (beat.state, beat.address) for beat in tiers.registry.heartbeats()}
-        assert beats == {name: ("running", server.ready.get(name)) for name in names()}
+        where = {name: server.ready.get(name) or server.ready["admin"] for name in names()}
+        assert beats == {name: ("running", where[name]) for name in names()}
         assert server.stop() == 0
         assert tiers.registry.heartbeats() == []
 

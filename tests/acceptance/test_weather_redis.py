@@ -56,7 +56,13 @@ class Storm:
     def create(self, count: int) -> list[str]:
         """Orders beside those of the load."""
         orders = [
-            {"merchant_ref": secrets.token_hex(8), "amount": 1, "currency": "EUR", "payment_method": "card"}
+            {
+                "merchant_ref": secrets.token_hex(8),
+                "amount": 1,
+                "currency": "EUR",
+                "payment_method": "card",
+                "timeout_s": 86_400,
+            }
             for _ in range(count)
         ]
         results = self.fleet.command("POST", "/v1/orders/batch", "demo", {"orders": orders}).json["results"]

@@ -9,6 +9,7 @@ from tests.contract.cache_contract_applying import ApplyingContract
 from tests.contract.cache_contract_batches import BatchContract, RaceContract
 from tests.contract.cache_contract_following import FollowingContract
 from tests.contract.cache_contract_loading import LoadingContract
+from tests.contract.cache_contract_scanning import ScanningContract
 from tests.contract.cache_contract_syncing import SyncingContract, SyncingRaceContract
 from tests.contract.cache_contract_timers import TimerContract
 from tests.contract.cache_contract_writing import WritingContract
@@ -25,6 +26,7 @@ class CacheContract(
     SyncingRaceContract,
     FollowingContract,
     TimerContract,
+    ScanningContract,
 ):
     """A backend's test class inherits this and gives a fixture named `harness`: a `CacheHarness` over an empty cache."""
 

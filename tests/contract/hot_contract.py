@@ -10,6 +10,7 @@ from tests.contract.hot_contract_changing import ChangingContract
 from tests.contract.hot_contract_creating import CreatingContract
 from tests.contract.hot_contract_epochs import EpochContract
 from tests.contract.hot_contract_moving import MovingContract
+from tests.contract.hot_contract_paging import PagingContract
 from tests.contract.hot_contract_races import RaceContract
 from tests.contract.hot_contract_reading import ReadingContract
 from tests.contract.hot_contract_registry import RegistryContract
@@ -17,7 +18,14 @@ from tests.contract.hot_harness import HotHarness, Opened
 
 
 class HotContract(
-    CreatingContract, ChangingContract, ReadingContract, MovingContract, EpochContract, RaceContract, RegistryContract
+    CreatingContract,
+    ChangingContract,
+    ReadingContract,
+    PagingContract,
+    MovingContract,
+    EpochContract,
+    RaceContract,
+    RegistryContract,
 ):
     """A backend's test class inherits this and gives a fixture named `harness`: a `HotHarness` over an empty database."""
 

@@ -11,6 +11,7 @@ from tests.contract.log_contract_keeping import KeepingContract
 from tests.contract.log_contract_publishing import PublishingContract
 from tests.contract.log_contract_races import RaceContract
 from tests.contract.log_contract_rebalancing import RebalancingContract
+from tests.contract.log_contract_seeking import SeekingContract
 from tests.contract.log_contract_tailing import TailingContract
 from tests.contract.log_contract_taking_over import TakingOverContract
 from tests.contract.log_harness import LogHarness, Stage
@@ -23,6 +24,7 @@ class LogContract(
     RebalancingContract,
     TakingOverContract,
     TailingContract,
+    SeekingContract,
     RaceContract,
 ):
     """A backend's test class inherits this and gives a fixture named `harness`: a `LogHarness`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -105,7 +106,8 @@ def test_cdc_of_several_shards(tiers: Tiers, clock: ManualClock) -> None:
         clock.advance(1)
         feeds = [other.feeds[0], tiers.feeds[0]]
         assert cdc_lag(feeds, log, clock) == Lag(3, 2.0)
-        Pump(feeds[1], log, partition=1, groups=GROUPS, clock=clock).step(0)
+        with closing(Pump(feeds[1], log, partition=1, groups=GROUPS, clock=clock)) as pump_of_one:
+            pump_of_one.step(0)
         assert cdc_lag(feeds, log, clock) == Lag(2, 1.0)
         log.publish([Outgoing(Place(CHECKPOINTS, 1), SHARD.encode(), b"rubbish")])
         assert cdc_lag(feeds, log, clock) is None

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from orderctl import event
-from orderctl.errors import OutcomeUnknown, TierError, TierUnavailable, UsageRefused
+from orderctl.errors import OutcomeUnknown, TierError, TierRejected, TierUnavailable, UsageRefused
 from orderctl.event import Op
 from orderctl.ids import group_of
-from orderctl.services.pump import BATCH_ITEMS, KEEP_S, PAUSE_S, PURGE_S, Checkpoint, Pump
+from orderctl.services.pump import BATCH_ITEMS, KEEP_S, PAUSE_S, PURGE_S, Checkpoint, Pump, last_checkpoint
 from orderctl.stores.feed import FeedPurged
 from orderctl.stores.log import CHANGES, Outgoing, Place
 from tests.contract.hot_harness import GROUPS, drafts
@@ -369,3 +369,9 @@ def test_a_backlog_is_read_in_batches_and_in_bounded_memory(stage: PumpStage) ->
     assert sum(batches) == BACKLOG == sum(end for _, end in stage.log.ends(CHANGES))
     assert max(batches) <= BATCH_ITEMS
     assert peak < MEMORY_MAX
+
+
+def test_a_shard_that_the_topic_has_no_partition_for_is_said_to_be_one(stage: PumpStage) -> None:
+    """A shard was added to the configuration, and `migrate` not run."""
+    with pytest.raises(TierRejected, match="1 partitions, which is fewer than there are shards"):
+        last_checkpoint(stage.log, Place(CHECKPOINT_PLACE.topic, 1))

@@ -19,9 +19,10 @@ from orderctl.stores.redis_nodes import Access, Address, translate
 from orderctl.stores.redis_scripts import FOLDER, script
 from orderctl.version import VERSION_MAX
 
-SCRIPTS = ("apply", "fill", "lookup", "promote", "reset", "sync", "tentative", "touch")
+SCRIPTS = ("apply", "fill", "lookup", "promote", "reset", "scan", "sync", "tentative", "touch")
 PARTS = ("entry", "apply_one", "node_time", "timer")
 IN_SPITE_OF_OOM = {"apply", "reset", "sync"}
+READS_ONLY = {"scan"}
 
 
 class TestAddresses:
@@ -64,7 +65,8 @@ class TestScripts:
         assert "-- include" not in loaded.text
         assert loaded.digest == sha1(loaded.text.encode()).hexdigest()
         assert loaded.text.startswith("#!lua flags=allow-oom\n") == (name in IN_SPITE_OF_OOM)
-        assert loaded.text.count("#!") == (name in IN_SPITE_OF_OOM)
+        assert loaded.text.startswith("#!lua flags=no-writes\n") == (name in READS_ONLY)
+        assert loaded.text.count("#!") == (name in IN_SPITE_OF_OOM | READS_ONLY)
 
     def test_a_missing_file_is_a_broken_installation(self, tmp_path: Path) -> None:
         """Whether it is the script or a part of it."""

@@ -126,9 +126,9 @@ def test_details_are_for_people(command: CheckedClient, members: dict[str, Any],
 
 def test_malformed_json_says_the_byte(command: CheckedClient) -> None:
     """The place is counted in bytes, as an editor or `head -c` does."""
-    body = '{"merchant_ref": "ä", }'.encode()
+    body = '{"merchant_ref": "ä", x}'.encode()
     response = command.post("/v1/orders", content=body, headers={"Content-Type": "application/json"})
-    assert response.json()["detail"].startswith(f"not JSON at byte {body.index(b'}')}: ")
+    assert response.json()["detail"].startswith(f"not JSON at byte {body.index(b'x')}: ")
 
 
 def test_the_last_of_a_repeated_member_counts(command: CheckedClient) -> None:

@@ -16,9 +16,10 @@ from typing import Final
 
 from orderctl.clock import US_PER_S, Clock
 from orderctl.contracts import named_queries
-from orderctl.stores.cache import TENTATIVE_TTL_MAX_MS, Applied, Fill, LookupOutcome, Promotion, Put, Tentative
+from orderctl.stores.cache import TENTATIVE_TTL_MAX_MS, Applied, Fill, Listed, LookupOutcome, Promotion, Put, Tentative
 from orderctl.stores.cache_checks import check_fills, check_groups, check_lookup, check_sync, check_tentatives
 from orderctl.stores.record import Entry
+from orderctl.stores.rows import id_bytes, id_text
 from orderctl.stores.sqlite.cache_rules import (
     QUERIES,
     US_PER_MS,
@@ -187,6 +188,15 @@ class SqliteCacheStore:
                 if len(were_entries) < RESET_COUNT:
                     shelf.set_mark(group, mark)
                     return dropped
+
+    def scan_group(self, group: int, *, cursor: str | None = None, limit: int = 1_000) -> Listed:
+        check_groups([group], groups=self._groups)
+        count = max(limit, 1)
+        parameters = {"group_no": group, "after": b"" if cursor is None else id_bytes(cursor), "count": count}
+        with self._database.snapshot() as snapshot:
+            rows = snapshot.rows(self._sql["entries_of_group"], parameters | {"now_us": self._clock.now_us()})
+        ids = [id_text(row[0]) for row in rows]
+        return Listed(ids, ids[-1] if len(ids) == count else None)
 
     def ping(self) -> None:
         with self._database.snapshot() as snapshot:

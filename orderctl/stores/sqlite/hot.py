@@ -95,6 +95,23 @@ class SqliteHotStore:
         parameters: dict[str, object] = {"after": after_id, "count": max(limit, 0)}
         return self._orders_of(self._sql["of_older_epochs"], self._sql["of_older_epochs_of_groups"], groups, parameters)
 
+    def open_orders(self, groups: frozenset[int] | None, *, after: str | None, limit: int) -> list[Order]:
+        after_id = b"" if after is None else id_bytes(after)
+        parameters: dict[str, object] = {"after": after_id, "count": max(limit, 0)}
+        return self._orders_of(self._sql["open_orders"], self._sql["open_orders_of_groups"], groups, parameters)
+
+    def references(self, groups: frozenset[int] | None, *, after: Ref | None, limit: int) -> list[tuple[Ref, str]]:
+        ref = after or Ref("", "")
+        parameters: dict[str, object] = {
+            "merchant_id": ref.merchant_id,
+            "merchant_ref": ref.merchant_ref,
+            "count": max(limit, 0),
+            "groups": None if groups is None else msgspec.json.encode(sorted(groups)).decode(),
+        }
+        with self._database.snapshot() as snapshot:
+            rows = snapshot.rows(self._sql["references"], parameters)
+        return [(Ref(merchant_id, merchant_ref), id_text(order_id)) for merchant_id, merchant_ref, order_id in rows]
+
     def count_open(self) -> int:
         with self._database.snapshot() as snapshot:
             [[count]] = snapshot.rows(self._sql["count_open"])

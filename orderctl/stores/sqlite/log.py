@@ -9,19 +9,19 @@ would drop it; on one machine a daemon that was switched off for a week goes on 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
-from orderctl.clock import Clock
+from orderctl.clock import US_PER_S, Clock
 from orderctl.contracts import named_queries
 from orderctl.errors import TierRejected
 from orderctl.stores.log import Message, Outgoing, Place, Topic
 from orderctl.stores.sqlite.database import Database
 from orderctl.stores.sqlite.driver import Row, Transaction
-from orderctl.stores.sqlite.log_groups import QUERIES
+from orderctl.stores.sqlite.log_groups import QUERIES, Group
 from orderctl.stores.sqlite.log_member import Bell, SqliteMember
 from orderctl.stores.sqlite.log_messages import read_messages, write_message
 from orderctl.stores.sqlite.log_tail import SqliteTail
@@ -130,6 +130,15 @@ class SqliteLogStore:
         with self._database.snapshot() as snapshot:
             return [offset for (offset,) in self._of_each_partition(snapshot, "committed", topic, group=group)]
 
+    def is_active(self, group: str) -> bool:
+        with self._database.snapshot() as snapshot:
+            return Group(snapshot, group, ()).is_active(self._now_us())
+
+    def seek(self, group: str, next_offsets: Mapping[Place, int]) -> None:
+        with self._database.transaction() as transaction:
+            by_id = {self._partition(transaction, place)[0]: offset for place, offset in next_offsets.items()}
+            Group(transaction, group, ()).seek(by_id, self._now_us())
+
     def ping(self) -> None:
         with self._database.snapshot() as snapshot:
             snapshot.rows(self._sql["topic"], {"name": ""})
@@ -139,6 +148,9 @@ class SqliteLogStore:
             was_open, self._open = self._open, False
         if was_open:
             self._database.release()
+
+    def _now_us(self) -> int:
+        return int(self._clock.monotonic_s() * US_PER_S)
 
     def _make(self, transaction: Transaction, topic: Topic) -> bool:
         """Make a topic where there is none; returns whether it was."""

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from orderctl.contracts import named_queries
 from orderctl.errors import TierRejected
-from orderctl.stores.log import Fenced, Place
+from orderctl.stores.log import Fenced, GroupActive, Place
 from orderctl.stores.sqlite.driver import Transaction
 from orderctl.stores.sqlite.log_sharing import MemberId, PartitionId, share_out
 from orderctl.stores.sqlite.processes import is_gone
@@ -132,11 +132,31 @@ class Group:
             raise Fenced
         if member_id not in {member.member_id for member in self.members(state.group_id)}:
             raise Fenced
+        self._keep(state.group_id, next_offsets)
+        self._transaction.rows(self._sql["renew_member"], {"member_id": member_id, "now_us": now_us})
+
+    def is_active(self, now_us: int) -> bool:
+        """Whether it has a member that somebody waits for."""
+        state = self.state()
+        return state is not None and any(not is_out(member, now_us) for member in self.members(state.group_id))
+
+    def seek(self, next_offsets: Mapping[PartitionId, int], now_us: int) -> None:
+        """Keep where the group goes on, for whoever joins next.
+
+        Raises:
+            GroupActive: it has members.
+            TierRejected: a partition does not reach so far.
+
+        """
+        if self.is_active(now_us):
+            raise GroupActive(self._name)
+        self._keep(self._founded(), next_offsets)
+
+    def _keep(self, group_id: int, next_offsets: Mapping[PartitionId, int]) -> None:
         for partition_id, offset in next_offsets.items():
-            parameters = {"group_id": state.group_id, "partition_id": partition_id, "next_offset": offset}
+            parameters = {"group_id": group_id, "partition_id": partition_id, "next_offset": offset}
             if self._transaction.row(self._sql["commit_offset"], parameters) is None:
                 raise TierRejected(LOG.tier, f"no offset {offset} to go on from in partition {partition_id}")
-        self._transaction.rows(self._sql["renew_member"], {"member_id": member_id, "now_us": now_us})
 
     def _founded(self) -> int:
         state = self.state()

@@ -1,0 +1,1 @@
+"""Benchmarks: the real thing beside the least that anybody could do with the same servers, and what follows from it."""

@@ -1,0 +1,154 @@
+"""`orderctl bench`: how fast it is, beside the least that the same servers can do."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orderctl.cli.options import Invocation, command, examples
+from orderctl.cli.output import columns, emit, note
+
+if TYPE_CHECKING:
+    from orderctl.bench.report import Report, Result
+
+ROUNDS_DEFAULT = 5
+ROUNDS_SMOKE = 1
+
+app = typer.Typer(
+    name="bench", help="Measure it, beside what is possible.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@command(app, "list", examples_shown=examples("orderctl bench list", "orderctl bench list -o json"))
+def list_(invocation: Invocation) -> None:
+    """List the scenarios: what each measures, its ceiling, and the ratio to be reached."""
+    from orderctl.bench.catalog import catalog
+
+    shown = [
+        {
+            "name": one.name,
+            "idea": one.idea,
+            "unit": one.unit,
+            "ceiling": one.ceiling,
+            "goal": one.goal,
+            "where": one.where,
+            "size": one.full,
+        }
+        for one in catalog()
+    ]
+    rows = [[one["name"], one["where"], one["goal"], one["size"], one["idea"]] for one in shown]
+    emit(shown, invocation.output, table=columns(("name", "stores", "goal", "size", "idea"), rows))
+
+
+@command(
+    app,
+    "run",
+    examples_shown=examples(
+        "orderctl bench run --smoke",
+        "orderctl bench run --config .stack/orderctl.toml --save bench.json",
+        "orderctl bench run cdc-backlog --rounds 7 -o json",
+    ),
+    timeout=None,
+)
+def run(
+    invocation: Invocation,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Scenarios; none named: all that can run.")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", metavar="N", min=1, max=100, help="Rounds of each. [default: 5]")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", metavar="N", min=1, help="Units of one run, instead of each one's own.")
+    ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Seconds only: shows that it works, measures nothing.")
+    ] = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE", help="Write the report there too, as JSON, for `plan`.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the ratios there, as SVG.")] = None,
+) -> None:
+    """Run scenarios: each round the real thing and its ceiling, both on the same servers.
+
+    On the servers that the configuration names, in a database, a keyspace and topics of its own, or embedded in a folder;
+    all is taken away afterwards. A deployment that is being served is refused: this is for servers that do nothing else.
+    """
+    from orderctl.bench.catalog import chosen
+    from orderctl.bench.chart import chart
+    from orderctl.bench.running import Plan, run_all
+    from orderctl.clock import SystemClock
+    from orderctl.config import is_embedded
+
+    config = invocation.config
+    scenarios = chosen(names or (), is_real=not is_embedded(config))
+    plan = Plan(scenarios, rounds or (ROUNDS_SMOKE if smoke else ROUNDS_DEFAULT), smoke, size)
+    for file in (save, plot):
+        _require_writable(file)
+    with _terminated_as_interrupted():
+        report = run_all(config, plan, clock=SystemClock(), tell=note)
+    _keep(report, save, chart(report) if plot is not None else "", plot)
+    emit(report, invocation.output, table=table(report))
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: servers and databases of the bench's own are taken away before it ends."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def table(report: Report) -> str:
+    """A report as people read it."""
+    titles = ("scenario", "unit/s", "a core", "ceiling/s", "ratio", "goal", "spread", "MiB", "p99 ms")
+    shown = columns(titles, [_row(result) for result in report.scenarios])
+    machine = report.machine
+    what = "smoke run: these figures measure nothing" if report.smoke else f"load before: {machine.load_1m:g}"
+    return (
+        shown
+        + f"\n{machine.processor}, {machine.cores} cores, {machine.memory_gib:g} GiB; {report.stores} stores; {what}\n"
+    )
+
+
+def _row(result: Result) -> list[object]:
+    real = result.real
+    return [
+        result.name,
+        f"{real.rate:,.0f}",
+        f"{real.rate_per_core:,.0f}",
+        f"{result.ceiling.rate:,.0f}",
+        f"{result.ratio:.2f} ({result.ratio_least:.2f}-{result.ratio_most:.2f})",
+        result.goal,
+        f"{real.spread:.0%}",
+        f"{real.memory_mib:,.0f}",
+        None if real.latency_ms is None else f"{real.latency_ms.p99:,.1f}",
+    ]
+
+
+def _require_writable(file: Path | None) -> None:
+    """Before an hour's work, not after it."""
+    from orderctl.errors import UsageRefused
+
+    if file is None:
+        return
+    try:
+        file.open("ab").close()
+    except OSError as error:
+        raise UsageRefused(f"{file} cannot be written: {error.strerror}") from error
+
+
+def _keep(report: Report, save: Path | None, picture: str, plot: Path | None) -> None:
+    import msgspec
+
+    if save is not None:
+        save.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    if plot is not None:
+        plot.write_text(picture, "utf-8")
