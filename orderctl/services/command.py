@@ -104,7 +104,7 @@ class CommandService:
         expires_at_us = self._clock.now_us() + self._settings.tentative_ttl_ms * 1000
         tentatives = [Tentative(guess, token, expires_at_us) for guess, token in zip(guesses, tokens, strict=True)]
         writing = self._executor.submit(self._best_effort.each, lambda: self._cache.tentative(tentatives), tentatives)
-        stands: list[bool] = []
+        stands: list[bool | TierError] = []
 
         def before_commit() -> None:
             stands[:] = _result_within(writing, self._settings.tentative_wait_s)
@@ -116,7 +116,7 @@ class CommandService:
         except TierError as error:
             self._count_failure(self._metrics.creates, len(drafts), error)
             raise
-        self._settle_tentatives(outcomes, guesses, tokens, stands or [False] * len(drafts))
+        self._settle_tentatives(outcomes, guesses, tokens, stands or [None] * len(drafts))
         settled = self._archived.settle_creates(outcomes)
         return [self._create_answer(outcome, guess) for outcome, guess in zip(settled, guesses, strict=True)]
 
@@ -192,12 +192,12 @@ class CommandService:
         outcomes: Sequence[CreateOutcome | Failed],
         guesses: Sequence[Record],
         tokens: Sequence[bytes],
-        stands: Sequence[bool],
+        stands: Sequence[bool | TierError | None],
     ) -> None:
         """Promote the tentatives that say what was committed; take away those that say something else.
 
-        One that does not stand may have met a reader's lease: to apply the order raises its floor, so that the reader, who saw
-        no row yet, cannot say that there is none.
+        One that was refused met a reader's lease: to apply the order raises its floor, so that the reader, who saw no row yet,
+        cannot say that there is none. Where the cache has not answered, nobody waits for it.
         """
         now_us = self._clock.now_us()
         promotions: list[Promotion] = []
@@ -208,10 +208,10 @@ class CommandService:
                 wrong.append(guess.order_id)
                 if isinstance(outcome, Created):
                     self._epochs[group_of(guess.order_id, PARTITIONS)] = epoch_of(outcome.order.version)
-            elif stood:
+            elif stood is True:
                 ttl_ms = record_ttl_ms(outcome.order, now_us, self._settings.record_ttl_ms)
                 promotions.append(Promotion(guess.order_id, token, ttl_ms))
-            else:
+            elif stood is False:
                 unseen.append((outcome.order, guess))
         self._apply(unseen, now_us)
         if promotions:
@@ -259,9 +259,9 @@ def _kind_of(error: TierError) -> str:
     return "unknown" if isinstance(error, OutcomeUnknown) else "failed"
 
 
-def _result_within(future: Future[list[bool | TierError]], seconds: float) -> list[bool]:
-    """Whether each is known to stand by now."""
+def _result_within(future: Future[list[bool | TierError]], seconds: float) -> list[bool | TierError]:
+    """Whether each stands, as far as the cache has said by now."""
     try:
-        return [stood is True for stood in future.result(seconds)]
+        return future.result(seconds)
     except NotYet:
         return []

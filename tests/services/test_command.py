@@ -238,3 +238,13 @@ def test_a_reader_who_looked_before_the_creation_cannot_say_no_after_it(bench: B
     assert kind_of(bench, record.order_id) is Kind.LEASE
     assert bench.tiers.cache.fill([Fill(record.order_id, READER, None, 2_000)]) == [False]
     assert cached(bench, record.order_id) is None
+
+
+def test_a_cache_that_has_not_answered_is_not_waited_for(bench: Bench) -> None:
+    """Neither promoted nor applied: each would cost its time-out once more."""
+    bench.inline.late = True
+    record = stored(bench.command())
+    assert bench.cache.calls == []
+    bench.inline.late = False
+    bench.inline.catch_up()
+    assert kind_of(bench, record.order_id) is Kind.TENTATIVE
