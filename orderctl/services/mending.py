@@ -8,11 +8,11 @@ from typing import Final
 
 from orderctl.clock import Clock
 from orderctl.errors import TierError
-from orderctl.services.caching import record_ttl_ms
+from orderctl.order import Order
+from orderctl.services.caching import puts_of
 from orderctl.services.comparing import Repair, Sides, repair_of
 from orderctl.services.invalidation import publish_orders
-from orderctl.stores.cache import Applied, NodesAway, Put
-from orderctl.stores.record import record_of
+from orderctl.stores.cache import Applied, NodesAway
 from orderctl.stores.tiers import Tiers
 
 TELL_TIMES: Final = 3
@@ -21,7 +21,7 @@ TELL_PAUSE_S: Final = 1.0
 
 
 class Mender:
-    """Mends. `errors` is given what it meets; `untold` holds orders that were mended, and of which no process was told."""
+    """Mends. `errors` is given what it meets; `untold` holds orders that were to be mended, and of which no process was told."""
 
     def __init__(
         self, tiers: Tiers, clock: Clock, *, groups: int, record_ttl_ms: int, errors: dict[str, TierError]
@@ -39,13 +39,14 @@ class Mender:
         The sources are to have been read a moment ago, by `HotStore.load` where they are hot.
         """
         dropped = [sides.order_id for sides in diverged if repair_of(sides) is Repair.INVALIDATE]
-        mended = self._apply([sides for sides in diverged if repair_of(sides) is Repair.APPLY]) | self._drop(dropped)
-        return mended - self._tell(sorted(mended))
+        behind = [sides.found.order for sides in diverged if repair_of(sides) is Repair.APPLY and sides.found.order]
+        mended = self._apply(behind) | self._drop(dropped)
+        # Those too of which nobody knows: where only the reply was lost, no later comparison would find anything to tell of.
+        tried = {order.order_id for order in behind} | set(dropped)
+        return mended - self._tell(sorted(tried))
 
-    def _apply(self, behind: Sequence[Sides]) -> set[str]:
-        now_us = self._clock.now_us()
-        orders = [sides.found.order for sides in behind if sides.found.order is not None]
-        puts = [Put(record_of(order), record_ttl_ms(order, now_us, self._record_ttl_ms)) for order in orders]
+    def _apply(self, orders: Sequence[Order]) -> set[str]:
+        puts = puts_of(orders, now_us=self._clock.now_us(), ttl_ms=self._record_ttl_ms)
         if not puts:
             return set()
         told: Sequence[Applied | TierError]

@@ -434,3 +434,26 @@ def test_what_is_no_place_is_refused(text: str) -> None:
     """With what one looks like."""
     with pytest.raises(UsageRefused, match="no place"):
         Place.parse(text)
+
+
+class AppliesWithoutAReply:
+    """A cache that does what it is asked to, and whose answer is lost."""
+
+    def __init__(self, tiers: Tiers) -> None:
+        self._cache = tiers.cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def apply(self, puts: Any) -> Any:
+        self._cache.apply(puts)
+        raise away("cache")
+
+
+def test_a_repair_whose_reply_was_lost_is_told_of(many: ManyOrders, tiers: Tiers, clock: ManualClock) -> None:
+    """It does not count, and the next run would find nothing to tell processes of."""
+    [behind] = many.finish(many.open_cached[:1])
+    run = a_run(structs.replace(tiers, cache=AppliesWithoutAReply(tiers)), clock, execute=True)
+    found = run.run(Scope(), Place(), archive=False, audit=None)
+    assert (found.diverged, found.repaired) == (1, 0)
+    assert told(tiers) == {behind.order_id}
