@@ -107,6 +107,9 @@ class QuerySection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     loads_max: Annotated[
         int, _key("Orders that a process may be loading from each database; beyond it 202", ge=1, le=1_000_000)
     ] = 1_000
+    loads_per_s: Annotated[
+        int, _key("Orders that a process asks each database for in a second; beyond it 202", ge=1, le=10_000_000)
+    ] = 10_000
     near_ttl_ms: Annotated[
         int,
         _key("How long process memory answers for an open order, in milliseconds; 0 is not at all", ge=0, le=60_000),

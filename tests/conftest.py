@@ -9,6 +9,13 @@ import pytest
 from tests.stack import EMBEDDED_ONLY, RUNNING, RealServers, RunningStack
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What a report may want larger than CI has time for."""
+    parser.addoption(
+        "--orders", type=int, default=5_000, help="orders over which look-ups go while the cache is emptied"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the real servers. Their variables are for us alone: `orderctl` knows no such settings."""
     config.addinivalue_line("markers", "needs(*parts): runs on real servers, see tests/stack.py")

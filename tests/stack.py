@@ -11,13 +11,14 @@ keyspace of its own there. `needs()` alone marks tests that start servers by the
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -103,7 +104,8 @@ class SharedStack:
     def _started(self, wish: Wish) -> RunningStack:
         running = RunningStack(Path(tempfile.mkdtemp(prefix="orderctl-stack-")))
         self._guard = guard(running.folder)
-        running.stack.up(self._at_free_ports(running.stack, wish), lambda _server: None)
+        with _alone():
+            running.stack.up(self._at_free_ports(running.stack, wish), lambda _server: None)
         return running
 
     def _at_free_ports(self, stack: Stack, wish: Wish) -> Wish:
@@ -119,6 +121,14 @@ class SharedStack:
         if missing := set(wish.parts or PARTS) - up:
             raise OrderctlError(f"{', '.join(sorted(missing))} not running in {folder}")
         return running
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """No other run of the tests looks for ports meanwhile: what is free when one looks has to be free when its server starts."""
+    with (Path(tempfile.gettempdir()) / "orderctl-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class RealServers:

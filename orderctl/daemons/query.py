@@ -35,6 +35,7 @@ class QueryDaemon(ServerDaemon):
             hot_first_s=config.query.mysql_first_s,
             record_ttl_ms=config.cache.record_ttl.ms,
             loads_max=config.query.loads_max,
+            loads_per_s=config.query.loads_per_s,
         )
         self._threads = ThreadPoolExecutor(manifest.limits.threads, thread_name_prefix="query")
         # Threads of their own: a database that hangs must not hold those that answer from memory and from the cache.

@@ -23,6 +23,7 @@ from orderctl.errors import TierError, TierRejected
 from orderctl.ids import created_ms
 from orderctl.metrics import Metrics
 from orderctl.order import Order
+from orderctl.services.allowance import Allowance
 from orderctl.services.answers import Forward, Source
 from orderctl.services.near import Ticket
 from orderctl.stores.archive import ArchiveStore
@@ -40,13 +41,15 @@ Told = TypeVar("Told")
 
 
 class LoadSettings(Struct, frozen=True):
-    """What the operator may tune, for each database: orders in its lane (`loads_max`) and calls at a time (`calls_max`).
+    """What the operator may tune, for each database.
 
+    Orders in its lane (`loads_max`), orders a second that enter it (`loads_per_s`), and calls at a time (`calls_max`).
     An order younger than `hot_first_s` is looked for in the hot store first.
     """
 
     hot_first_s: float = 960.0
     loads_max: int = 1_000
+    loads_per_s: int = 10_000
     calls_max: int = 2
 
 
@@ -65,7 +68,7 @@ class Load(Struct, frozen=True):
 class Loaded(Struct, frozen=True):
     """What the databases said of an order: it as `source` has it, or none, or why nobody can know.
 
-    Where the next database had no room, `was_turned_away`.
+    Where the next database had no room, or had had its orders of this second, `was_turned_away`.
     """
 
     load: Load
@@ -98,6 +101,7 @@ class _Lane:
         arrived: Callable[[Source, Sequence[_Trip], Sequence[Order | TierError | None]], None],
         *,
         executor: Executor,
+        clock: Clock,
         metrics: Metrics,
         settings: LoadSettings,
     ) -> None:
@@ -108,6 +112,7 @@ class _Lane:
         self._in_flight = metrics.loads_in_flight
         self._loads = metrics.loads.labels(source.value)
         self._room = settings.loads_max
+        self._allowance = Allowance(clock, settings.loads_per_s)
         self._calls_left = settings.calls_max
         self._guard = threading.Lock()
         self._queue: deque[_Trip] = deque()
@@ -115,12 +120,13 @@ class _Lane:
     @property
     def is_full(self) -> bool:
         """Whether nobody would be let in."""
-        return self._room <= 0
+        with self._guard:
+            return self._room <= 0 or self._allowance.is_spent
 
     def enter(self, trips: Sequence[_Trip]) -> Sequence[_Trip]:
-        """Take as many as there is room for; returns the others."""
+        """Take as many as there is room for, and this second allows; returns the others."""
         with self._guard:
-            taken = trips[: max(0, self._room)]
+            taken = trips[: self._allowance.take(max(0, min(len(trips), self._room)))]
             self._room -= len(taken)
             self._in_flight.inc(len(taken))
             self._queue.extend(taken)
@@ -189,7 +195,9 @@ class Loader:
         self._metrics = metrics
         self._young_ms = int(settings.hot_first_s * 1000)
         self._lanes = {
-            source: _Lane(source, ask, self._arrived, executor=executor, metrics=metrics, settings=settings)
+            source: _Lane(
+                source, ask, self._arrived, executor=executor, clock=clock, metrics=metrics, settings=settings
+            )
             for source, ask in (
                 (Source.HOT, lambda order_ids: ask_each(hot.load, order_ids, metrics)),
                 (Source.ARCHIVE, lambda order_ids: ask_each(archive.load, order_ids, metrics)),

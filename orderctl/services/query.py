@@ -44,12 +44,13 @@ ANSWERED_BY_CACHE: Final = Via(Source.CACHE)
 class QuerySettings(Struct, frozen=True):
     """What the operator may tune. An order younger than `hot_first_s` is looked for in the hot store first.
 
-    A database is asked for at most `loads_max` orders at a time, by `calls_max` calls.
+    A database is asked for at most `loads_max` orders at a time and `loads_per_s` in a second, by `calls_max` calls at a time.
     """
 
     hot_first_s: float = 960.0
     record_ttl_ms: int = 3_600_000
     loads_max: int = 1_000
+    loads_per_s: int = 10_000
     calls_max: int = 2
 
 
@@ -79,7 +80,10 @@ class QueryService:
             cache, near, self._best_effort, clock=clock, metrics=metrics, record_ttl_ms=settings.record_ttl_ms
         )
         load_settings = LoadSettings(
-            hot_first_s=settings.hot_first_s, loads_max=settings.loads_max, calls_max=settings.calls_max
+            hot_first_s=settings.hot_first_s,
+            loads_max=settings.loads_max,
+            loads_per_s=settings.loads_per_s,
+            calls_max=settings.calls_max,
         )
         self._loader = Loader(hot, archive, executor=executor, clock=clock, metrics=metrics, settings=load_settings)
         self._flights: Flights[Asker] = Flights()

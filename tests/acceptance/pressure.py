@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from orderctl.services.allowance import BURST_S
 from tests.acceptance.server import Answer, Server, call
 
 LOOKED_UP_AT_A_TIME = 100
@@ -100,6 +101,52 @@ class Gauges:
     def loads(self) -> dict[str, float]:
         """How many orders were loaded from each database since this was made."""
         return {tier: self.grown(f'loads_total{{tier="{tier}"}}') for tier in ("mysql", "cassandra")}
+
+
+class Sample(Struct, frozen=True):
+    """How many orders had been loaded from each database, at some moment between two."""
+
+    after_s: float
+    before_s: float
+    loads: dict[str, float]
+
+
+class Meter:
+    """Reads again and again how much was loaded, while a block runs."""
+
+    def __init__(self, gauges: Gauges) -> None:
+        self._gauges = gauges
+        self._stop = threading.Event()
+        self._samples: list[Sample] = []
+        self._thread = threading.Thread(target=self._work)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Read while the block runs."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            self._thread.join(PATIENCE_S)
+
+    def check(self, most_per_s: float) -> float:
+        """In no span of time was more loaded from a database than this allows; returns the most that was in a second or more."""
+        most = 0.0
+        for at, first in enumerate(self._samples):
+            for later in self._samples[at + 1 :]:
+                span_s = later.before_s - first.after_s
+                for tier, loaded in later.loads.items():
+                    grown = loaded - first.loads[tier]
+                    assert grown <= most_per_s * (span_s + BURST_S) + 1, (tier, grown, span_s)
+                    most = max(most, grown / span_s if span_s >= 1 else 0.0)
+        return round(most)
+
+    def _work(self) -> None:
+        while not self._stop.wait(0.2):
+            after_s = time.monotonic()
+            loads = self._gauges.loads()
+            self._samples.append(Sample(after_s, time.monotonic(), loads))
 
 
 class Readers:

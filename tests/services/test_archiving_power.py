@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orderctl.ids import group_of
@@ -142,7 +142,7 @@ def die() -> None:
 
 @pytest.fixture(scope="module")
 def losses() -> Iterator[list[int]]:
-    """How many rows went back in each loss that hypothesis thought of."""
+    """How many rows went back in each loss."""
     seen: list[int] = []
     yield seen
     assert sum(seen) > 0, "no loss ever took anything"
@@ -163,6 +163,7 @@ happenings = st.lists(
 
 
 @given(happenings)
+@example([("step", 0), ("step", 1), ("lose", len(LOSSES) - 1)])
 @settings(deadline=None, max_examples=120)
 def test_whatever_happens_no_order_is_lost(losses: list[int], history: list[tuple[str, int]]) -> None:
     """Losses of any rows, deaths at any moment, groups that change hands: every order ends in the archive, for good."""

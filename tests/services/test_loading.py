@@ -143,6 +143,23 @@ def test_a_call_takes_a_batch_at_most(bench: Bench) -> None:
     assert len(landed.by_id) == len(order_ids)
 
 
+def test_no_more_orders_a_second_than_allowed(bench: Bench) -> None:
+    """What is over is turned away at once, and asks no database; what nobody took does not pile up."""
+    held, landed = Held(bench.tiers.hot), Landed()
+    held.let_go()
+    some = loader(bench, hot=held, loads_per_s=100)
+    for wait_s, allowed in ((0, 10), (0, 0), (0.05, 5), (10, 10)):
+        bench.clock.advance(wait_s)
+        before = sum(held.batches)
+        for order_id in never_made(bench, 20):
+            some.load(loads(bench, [order_id]), landed)
+        assert sum(held.batches) - before == allowed
+        strangers = never_made(bench, 2)
+        assert some.without_room(strangers) == set(strangers)
+    bench.clock.advance(0.02)
+    assert some.without_room(strangers) == set()
+
+
 def test_an_archive_that_hangs_keeps_nobody_from_the_hot_store(bench: Bench) -> None:
     """With its calls stuck and its room taken, orders of the hot store are loaded, and strangers are turned away."""
     order_ids = create(bench, 3)
