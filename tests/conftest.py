@@ -11,9 +11,7 @@ from tests.stack import EMBEDDED_ONLY, RUNNING, RealServers, RunningStack
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What a report may want larger than CI has time for."""
-    parser.addoption(
-        "--orders", type=int, default=5_000, help="orders over which look-ups go while the cache is emptied"
-    )
+    parser.addoption("--orders", type=int, help="in tests over many orders, so many")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -33,6 +33,7 @@ from tests.stack import needs
 AT_ONCE = 1_000
 BATCHES_A_SECOND, BATCH, SECONDS = 20, 500, 3
 LOADS_MAX = 500
+ORDERS = 5_000
 TAKEN_OVER_S = 4.0
 
 
@@ -67,7 +68,7 @@ class Place(Struct, frozen=True):
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """A deployment that is ready to be served."""
     if request.param == "embedded":
-        return Place(tmp_path / "data", {}, Config(), request.config.getoption("orders"))
+        return Place(tmp_path / "data", {}, Config(), request.config.getoption("orders") or ORDERS)
     place: Place = request.getfixturevalue("place_of_real_servers")
     return place
 
@@ -75,7 +76,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 @pytest.fixture
 def place_of_real_servers(request: pytest.FixtureRequest, deployment: Deployment) -> Place:
     """Such a deployment on real servers."""
-    return Place(deployment.data_dir, deployment.settings, deployment.config, request.config.getoption("orders"))
+    return Place(
+        deployment.data_dir, deployment.settings, deployment.config, request.config.getoption("orders") or ORDERS
+    )
 
 
 @pytest.fixture

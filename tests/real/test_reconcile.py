@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from orderctl.admin.inspection import InspectSettings, inspect
 from orderctl.admin.reconcile import Reconcile, Reconciliation
+from orderctl.admin.verdict import Finding
 from orderctl.clock import SystemClock
 from orderctl.config import Config
 from orderctl.services.reconciling import ReconcileSettings
@@ -19,6 +21,7 @@ from orderctl.services.reconciling_scope import Place, Scope
 from orderctl.stack.configuration import FILE
 from orderctl.stores.servers import migrate_servers
 from orderctl.stores.tiers import Tiers, open_tiers
+from tests.acceptance.server import until
 from tests.admin.many_orders import Damage, ManyOrders
 from tests.cli.terminal import Terminal
 from tests.stack import RunningStack, needs
@@ -26,6 +29,7 @@ from tests.stack import RunningStack, needs
 pytestmark = needs("sql", "redis", "kafka", "cassandra")
 
 MANY = 1_000
+NAMED_WITHIN_S = 20.0
 LAG_S = 0.3
 AWAY_WITHIN_S = 30.0
 
@@ -57,12 +61,12 @@ def reconciled(tiers: Tiers, config: Config, scope: Scope, *, execute: bool = Fa
 
 
 def test_all_damages_are_found_and_mended(
-    tiers: Tiers, config: Config, record_property: Callable[[str, object], None]
+    tiers: Tiers, config: Config, record_property: Callable[[str, object], None], pytestconfig: pytest.Config
 ) -> None:
-    """Of orders that were made since the test began: others may be using the same servers."""
+    """And nothing else is. Of orders that were made since the test began: others may be using the same servers."""
     scope = Scope(since_ms=time.time_ns() // 1_000_000)
     many = ManyOrders(tiers, SystemClock(), merchant=f"reconciled-{os.urandom(4).hex()}", seed=os.urandom(8))
-    damage = Damage(many.fill_up(MANY)).do()
+    damage = Damage(many.fill_up(pytestconfig.getoption("orders") or MANY)).do()
     mine = {order.order_id for order in many.made}
     found = reconciled(tiers, config, scope)
     seen = {one.order_id: (one.source, one.repair) for one in found.differences if one.order_id in mine}
@@ -72,11 +76,19 @@ def test_all_damages_are_found_and_mended(
     assert faults == damage.faults
     assert found.unknown == 0
     record_property("reconciled", {"orders": found.compared, "seconds": found.seconds})
+    until(lambda: are_named(tiers, config, damage), seconds=NAMED_WITHIN_S, what="`inspect` names each")
 
     mended = reconciled(tiers, config, scope, execute=True)
     assert mended.repaired >= sum(repair is not None for _, repair in damage.differences.values())
     left = {one.order_id for one in reconciled(tiers, config, scope).differences} & mine
     assert left == {one for one, (_, repair) in damage.differences.items() if repair is None}
+
+
+def are_named(tiers: Tiers, config: Config, damage: Damage) -> bool:
+    """Whether `inspect` says of each damaged order that it is not as it should be, but of those that no tier knows any more."""
+    known = {one for one, why in damage.faults.items() if why != "in_neither"} | set(damage.differences)
+    settings = InspectSettings(groups=config.deployment.groups)
+    return {inspect(tiers, SystemClock(), one, settings)[1] for one in known} == {Finding.DIFFERENT}
 
 
 @pytest.mark.parametrize("tier", ["hot", "cache", "archive"])
