@@ -15,7 +15,7 @@ partition, the Redis hash tag, part of the Cassandra partition key, and what pic
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from uuid import UUID
 
@@ -28,6 +28,7 @@ FUTURE_MAX_MS = 60_000
 RandomBytes = Callable[[int], bytes]
 
 _TIME_MAX_MS = (1 << 48) - 1
+_FIRST = str(UUID(int=0))
 _VARIANT = 0b10 << 62
 _RAND_B_MASK = (1 << 62) - 1
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}").fullmatch
@@ -71,6 +72,11 @@ def parse_order_id(text: str, *, now_ms: int) -> str:
     if created_ms(canonical) > now_ms + FUTURE_MAX_MS:
         raise InvalidOrderId("not an order id of ours: it is from more than 60 s in the future")
     return canonical
+
+
+def are_order_ids(texts: Sequence[str], *, now_ms: int) -> bool:
+    """Whether `parse_order_id` would return each of these as it is."""
+    return all(map(_CANONICAL, texts)) and created_ms(max(texts, default=_FIRST)) <= now_ms + FUTURE_MAX_MS
 
 
 def is_canonical(text: str) -> bool:

@@ -7,7 +7,7 @@ What remains of a copy is its *floor*, the order's version: the cache may go bac
 from __future__ import annotations
 
 import threading
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final
@@ -46,7 +46,6 @@ class NearEntry(Struct, gc=False):
     merchant: bytes
     body: bytes
     fresh_until_s: float
-    group: int
     was_read: bool = False
     """Since the clock's hand last passed."""
 
@@ -111,25 +110,28 @@ class NearCache:
 
     def get_many(self, order_ids: Sequence[str]) -> list[NearEntry | None]:
         """The copies that are fresh. Each is of the highest version that this process has answered."""
+        found = self.recall_many(order_ids)
+        if misses := found.count(None):
+            self._reads["miss" if self._clock.monotonic_s() < self._on_until_s else "off"].inc(misses)
+        return found
+
+    def recall_many(self, order_ids: Sequence[str]) -> list[NearEntry | None]:
+        """The same without counting misses, for those who ask again for what they miss."""
         now_s = self._clock.monotonic_s()
         if now_s >= self._on_until_s:
-            self._reads["off"].inc(len(order_ids))
             return [None] * len(order_ids)
-        find = self._copies.get
-        found: list[NearEntry | None] = []
+        found = [*map(self._copies.get, order_ids)]
         hits = 0
-        for order_id in order_ids:
-            copy = find(order_id)
-            if copy is not None and copy.fresh_until_s > now_s:
+        for place, copy in enumerate(found):
+            if copy is None:
+                continue
+            if copy.fresh_until_s > now_s:
                 copy.was_read = True
                 hits += 1
-                found.append(copy)
             else:
-                found.append(None)
+                found[place] = None
         if hits:
             self._reads["hit"].inc(hits)
-        if hits < len(found):
-            self._reads["miss"].inc(len(found) - hits)
         return found
 
     def begin(self, order_ids: Iterable[str]) -> Ticket:
@@ -155,8 +157,9 @@ class NearCache:
             outcomes = [self._put(ticket, record, now_s) for record in records]
             self._make_room(now_s)
             self._measure()
-        for outcome, count in Counter(outcomes).items():
-            self._puts[outcome].inc(count)
+        for outcome, puts in self._puts.items():
+            if count := outcomes.count(outcome):
+                puts.inc(count)
         return [outcome is not Kept.OLDER for outcome in outcomes]
 
     def drop(self, order_ids: Iterable[str]) -> None:
@@ -177,7 +180,7 @@ class NearCache:
             gone = set(groups)
             for group in gone:
                 self._dropped_at[group] = self._sequence
-            for order_id in [order_id for order_id, copy in self._copies.items() if copy.group in gone]:
+            for order_id in [order_id for order_id in self._copies if group_of(order_id, self._groups) in gone]:
                 self._demote(order_id)
             self._measure()
 
@@ -208,12 +211,12 @@ class NearCache:
 
     def _put(self, ticket: Ticket, record: Record, now_s: float) -> Kept:
         order_id, version = record.order_id, record.version
-        if version < max(self._floor(order_id), ticket.floors.get(order_id, 0)):
+        known = self._copies.get(order_id)
+        floor = self._floors.get(order_id, 0) if known is None else known.version
+        if version < floor or version < ticket.floors.get(order_id, 0):
             return Kept.OLDER
         fresh_until_s = FOREVER if record.status.is_final else ticket.asked_s + self._open_ttl_s
-        group = group_of(order_id, self._groups)
-        is_fenced = not self._is_on or ticket.sequence < max(self._on_since, self._dropped_at.get(group, 0))
-        known = self._copies.get(order_id)
+        is_fenced = not self._is_on or (ticket.sequence < self._sequence and self._was_dropped(order_id, ticket))
         if known is not None:
             if known.version == version and (is_fenced or known.fresh_until_s > fresh_until_s):
                 return Kept.COPY
@@ -222,11 +225,16 @@ class NearCache:
             self._remember(order_id, version)
             return Kept.FENCED if is_fenced else Kept.FLOOR
         self._floors.pop(order_id, None)
-        self._copies[order_id] = NearEntry(version, record.status, record.merchant, record.body, fresh_until_s, group)
+        self._copies[order_id] = NearEntry(version, record.status, record.merchant, record.body, fresh_until_s)
         self._bytes += COPY_BYTES + len(record.body)
         if fresh_until_s != FOREVER:
             self._passing[order_id] = None
         return Kept.COPY
+
+    def _was_dropped(self, order_id: str, ticket: Ticket) -> bool:
+        """Whether its group was, or all was, since the ticket was taken."""
+        dropped_at = self._dropped_at.get(group_of(order_id, self._groups), 0)
+        return ticket.sequence < max(self._on_since, dropped_at)
 
     def _expire(self, now_s: float) -> None:
         """Let go of the copies of open orders whose time is over, so that what is held is worth holding."""
@@ -252,6 +260,8 @@ class NearCache:
         self._remove(order_id)
 
     def _remember(self, order_id: str, version: int) -> None:
+        if not self._floors_max:
+            return
         self._floors[order_id] = version
         self._floors.move_to_end(order_id)
         if len(self._floors) > self._floors_max:

@@ -81,6 +81,10 @@ class Entry(Struct, frozen=True, gc=False):
         return self.status is not None
 
 
+_KINDS: Final = {kind.encode(): kind for kind in Kind}
+_WITH_ORDER: Final = frozenset({Kind.RECORD, Kind.TENTATIVE})
+
+
 @lru_cache(maxsize=65_536)
 def merchant_digest(merchant_id: str) -> bytes:
     """The 16 bytes that stand for a merchant in a header."""
@@ -129,8 +133,9 @@ def decode(value: bytes) -> Entry:
         raise ValueError(f"a cache entry of format {format_}; this is format {FORMAT}")
     if version > VERSION_MAX:
         raise ValueError(f"a cache entry of version {version}, which is not exact in Lua's numbers")
-    entry_status = None if status == _NO_STATUS else _STATUSES[status] if status < len(_STATUSES) else None
-    entry = Entry(Kind(kind.decode("latin-1")), version, entry_status, token, merchant, value[HEADER.size :])
-    if entry.has_order != (entry.kind in {Kind.RECORD, Kind.TENTATIVE}) or entry.has_order != bool(entry.body):
+    known, body_ = _KINDS.get(kind), value[HEADER.size :]
+    entry_status = _STATUSES[status] if status < len(_STATUSES) else None
+    has_order = entry_status is not None
+    if known is None or has_order != (known in _WITH_ORDER) or has_order != bool(body_):
         raise ValueError("a cache entry that contradicts itself")
-    return entry
+    return Entry(known, version, entry_status, token, merchant, body_)

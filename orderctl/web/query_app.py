@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from starlette.applications import Starlette
@@ -18,14 +18,16 @@ from starlette.types import ASGIApp
 
 from orderctl.clock import Clock
 from orderctl.errors import InvalidOrderId
-from orderctl.ids import parse_order_id
+from orderctl.ids import are_order_ids, parse_order_id
 from orderctl.metrics import Metrics
 from orderctl.order import VISIBLE_ASCII_64, Caller, FieldError
 from orderctl.services.answers import Answer, Failed, Found, Loading, Missing, Pending, Settled
 from orderctl.services.askers import Lookup
 from orderctl.services.keys import KeyRing
 from orderctl.services.late import LateReader, shown
+from orderctl.services.near import NearEntry
 from orderctl.services.query import QueryService
+from orderctl.services.quick_reads import ANSWERED_NEAR
 from orderctl.services.references import References
 from orderctl.stores.cache import LEASE_TTL_MS
 from orderctl.stores.hot import Ref
@@ -49,6 +51,11 @@ LOAD_WAIT_MAX_S: Final = LEASE_TTL_MS / 1000
 POLL_FIRST_S: Final = 0.02
 POLL_GROWTH: Final = 1.5
 POLL_MAX_S: Final = 0.25
+
+_WITH_ORDER: Final = (Found, NearEntry)
+
+Recall = Callable[[Sequence[str], bytes | None], list[NearEntry | None]]
+"""What process memory has of these orders, for this merchant."""
 
 _lookup_body = Decoder(LookupBody, too_many_ids)
 _merchant_ref = re.compile(VISIBLE_ASCII_64).fullmatch
@@ -75,7 +82,17 @@ def query_app(
     archived_refs = Batcher(
         references.resolve_archived, executor, observe=sizes("resolve_archived").observe, settings=settings
     )
-    api = _Api(keys, clock, lookups, refs, archived_refs, late_results, probe=probe, wait_max_s=settings.wait_max_s)
+    api = _Api(
+        keys,
+        clock,
+        service.quick.recall,
+        lookups,
+        refs,
+        archived_refs,
+        late_results,
+        probe=probe,
+        wait_max_s=settings.wait_max_s,
+    )
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -103,6 +120,7 @@ class _Api:
         self,
         keys: KeyRing,
         clock: Clock,
+        recall: Recall,
         lookups: Batcher[Lookup, Answer],
         refs: Batcher[Ref, str | Failed | None],
         archived_refs: Batcher[Ref, str | Failed | None],
@@ -113,6 +131,7 @@ class _Api:
     ) -> None:
         self._keys = keys
         self._clock = clock
+        self._recall = recall
         self._lookups = lookups
         self._refs = refs
         self._late = late
@@ -155,17 +174,24 @@ class _Api:
 
     async def look_up(self, request: Request) -> Response:
         caller = authenticate(request, self._keys)
-        body = _lookup_body.decode(await read_json(request))
+        wanted = _lookup_body.decode(await read_json(request)).order_ids
         merchant = _digest_of(caller)
-        lookups = [Lookup(order_id, merchant) for order_id in self._order_ids(body.order_ids)]
+        found: list[NearEntry | Settled | None] = [*self._recall(wanted, merchant)]
+        left = [place for place, copy in enumerate(found) if copy is None]
+        lookups = [Lookup(order_id, merchant) for order_id in self._order_ids(wanted, left)]
         answers, headers = await self._answers(request, lookups)
-        return results_response(map(_lookup_item, lookups, answers), headers)
+        for place, answer in zip(left, answers, strict=True):
+            found[place] = answer
+        return results_response(map(_lookup_item, wanted, found), headers)
 
     async def _one(self, request: Request, lookup: Lookup) -> Response:
-        (answer,), headers = await self._answers(request, [lookup])
-        match answer:
-            case Found():
-                headers |= {"ETag": etag(answer.version), "Cache-Status": str(answer.via)}
+        (copy,) = self._recall([lookup.order_id], lookup.merchant)
+        is_known = copy is not None and copy.version >= lookup.min_version
+        answers, headers = await self._answers(request, [] if is_known else [lookup])
+        match answer := copy if is_known else answers[0]:
+            case Found() | NearEntry():
+                via = answer.via if isinstance(answer, Found) else ANSWERED_NEAR
+                headers |= {"ETag": etag(answer.version), "Cache-Status": str(via)}
                 if if_none_match(request.headers.getlist("if-none-match"), answer.version):
                     return Response(None, 304, headers)
                 return Response(answer.body, 200, headers, JSON)
@@ -199,13 +225,16 @@ class _Api:
                 raise of_error(answer.error)
         return answers, {} if asked_s is None else {"Preference-Applied": f"wait={waited_s:g}"}
 
-    def _order_ids(self, texts: Sequence[str]) -> list[str]:
+    def _order_ids(self, texts: Sequence[str], places: Sequence[int]) -> list[str]:
+        """The ids at these places, in their canonical form."""
         now_ms = self._now_ms()
-        order_ids: list[str] = []
+        order_ids = [texts[place] for place in places]
+        if are_order_ids(order_ids, now_ms=now_ms):
+            return order_ids
         errors: list[FieldError] = []
-        for index, text in enumerate(texts):
+        for at, index in enumerate(places):
             try:
-                order_ids.append(parse_order_id(text, now_ms=now_ms))
+                order_ids[at] = parse_order_id(texts[index], now_ms=now_ms)
             except InvalidOrderId as error:
                 errors.append(FieldError(f"/order_ids/{index}", error.message))
         if errors:
@@ -217,11 +246,15 @@ class _Api:
 
 
 def _pending(answers: Sequence[Settled]) -> list[int]:
+    if Pending not in map(type, answers):
+        return []
     return [index for index, answer in enumerate(answers) if isinstance(answer, Pending)]
 
 
-async def _settled(answers: Sequence[Answer]) -> list[Settled]:
+async def _settled(answers: list[Answer]) -> list[Settled]:
     """The answers, once what is being loaded in this process has come; what has not come in time is pending."""
+    if Loading not in map(type, answers):
+        return cast("list[Settled]", answers)
     coming = {id(answer): asyncio.wrap_future(answer.answer) for answer in answers if isinstance(answer, Loading)}
     if coming:
         await asyncio.wait(coming.values(), timeout=LOAD_WAIT_MAX_S)
@@ -258,8 +291,8 @@ def _digest_of(caller: Caller) -> bytes | None:
     return None if caller.merchant_id is None else merchant_digest(caller.merchant_id)
 
 
-def _lookup_item(lookup: Lookup, answer: Settled) -> bytes:
-    if isinstance(answer, Found):
+def _lookup_item(order_id: str, answer: NearEntry | Settled | None) -> bytes:
+    if isinstance(answer, _WITH_ORDER):
         return b'{"order":%b}' % answer.body
     said = "not_found" if isinstance(answer, Missing) else "pending"
-    return msgspec.json.encode({"order_id": lookup.order_id, "lookup": said})
+    return msgspec.json.encode({"order_id": order_id.lower(), "lookup": said})

@@ -89,7 +89,7 @@ def test_orders_on_the_move_are_found_and_never_older(tiers: Tiers, clock: Clock
     metrics = Metrics(CollectorRegistry())
     orders = create(tiers)
     mover = Mover(tiers.hot, tiers.archive, clock=clock, metrics=metrics, settings=ArchiverSettings(batch=7))
-    settings = QuerySettings(hot_first_s=hot_first_s)
+    settings = QuerySettings(hot_first_s=hot_first_s, loads_per_s=10 * READS)
     cache = Failing(tiers.cache)
     cache.error = away("redis")
     near = NearCache(groups=64, orders_max=0, bytes_max=0, open_ttl_s=0, clock=clock, metrics=metrics)

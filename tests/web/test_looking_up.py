@@ -180,6 +180,7 @@ class LaterEach:
 
     def __init__(self, service: QueryService, pending: int) -> None:
         self._service = service
+        self.quick = service.quick
         self.left = pending
 
     def look_up(self, lookups: Sequence[Lookup]) -> list[Answer]:
