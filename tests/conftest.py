@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -15,7 +16,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the real servers. Their variables are for us alone: `orderctl` knows no such settings."""
+    """Register the real servers. Their variables are for us alone: `orderctl` knows no such settings.
+
+    A run in a shell's background was told to ignore Ctrl-C, and would hand that down to every program that it interrupts.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "needs(*parts): runs on real servers, see tests/stack.py")
     environ = {name: os.environ.pop(name, "") for name in (EMBEDDED_ONLY, RUNNING)}
     config.pluginmanager.register(RealServers(environ), "real-servers")

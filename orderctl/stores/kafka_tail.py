@@ -154,7 +154,9 @@ class KafkaTail:
         try:
             ends = self._ask_ends(consumer, min(SLICE_S, self._silence_s / CHECKS))
         except KafkaException as exception:
-            if is_passing(exception.args[0]):
+            error = exception.args[0]
+            # The driver forgets who leads a partition while brokers are silent. One that is gone is found out by the silence.
+            if is_passing(error) or error.name() == "_UNKNOWN_PARTITION":
                 return None
             raise
         if any(end < position for position, end in zip(self._positions, ends, strict=True)):

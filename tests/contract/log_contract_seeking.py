@@ -6,7 +6,8 @@ import pytest
 
 from orderctl.errors import TierRejected
 from orderctl.stores.log import GroupActive, Place
-from tests.contract.log_harness import Stage, behind, offsets_by_partition, read_all
+from tests.acceptance.server import until
+from tests.contract.log_harness import PATIENCE_S, Stage, behind, offsets_by_partition, read_all
 
 
 class SeekingContract:
@@ -42,6 +43,7 @@ class SeekingContract:
             stage.store.seek(stage.group, {stage.place(): 0})
         assert stage.store.committed(stage.group, stage.topic) == [10]
         member.close()
+        until(lambda: not stage.store.is_active(stage.group), seconds=PATIENCE_S, what="his leaving is known")
         stage.store.seek(stage.group, {stage.place(): 0})
         assert stage.store.committed(stage.group, stage.topic) == [0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from orderctl.sections import ShardSection
 from orderctl.stores.facts_mysql import shard_facts
 from orderctl.stores.facts_redis import cluster_facts
 from orderctl.stores.mysql_hot import migrate_shard, server_of
+from orderctl.stores.redis_expirations import open_redis_expirations
 from orderctl.stores.redis_nodes import Access
 from orderctl.stores.servers import migrate_servers
 from tests.admin.doctoring import objections
@@ -69,6 +71,13 @@ def look_at_cluster(servers: RedisServers) -> dict[str, State]:
     return objections(checks_cache.CHECKS, cluster_facts(servers.addresses, Access(), SystemClock()))
 
 
+def listen(config: Config) -> None:
+    """As the expiry daemon does, which has Redis tell of what expires."""
+    nodes, groups = config.redis.nodes, config.deployment.groups
+    with closing(open_redis_expirations(nodes, groups=groups, access=Access(), clock=SystemClock())) as expirations:
+        expirations.poll(0)
+
+
 def diagnose(config: Config, tmp_path: Path) -> Diagnosis:
     """The whole deployment."""
     return doctor(config, tmp_path, SystemClock(), config_file=None, groups=FOLLOWERS)
@@ -78,6 +87,7 @@ def diagnose(config: Config, tmp_path: Path) -> Diagnosis:
 def test_the_stack_is_sound(stack: RunningStack, tmp_path: Path) -> None:
     """Every check can look at what it judges, and none finds anything: that a single machine has no copies is noted."""
     migrate_servers(stack.config, SystemClock(), dry_run=False)
+    listen(stack.config)
     found = diagnose(stack.config, tmp_path)
     wrong = {
         f"{check.tier} {check.name}": check.seen for check in found.checks if check.state not in {State.OK, State.NOTE}

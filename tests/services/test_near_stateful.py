@@ -45,7 +45,10 @@ class NearMachine(RuleBasedStateMachine):
         self.orders_max = orders_max
         self.events = 0
         self.answered: dict[str, int] = {}
-        self.forgotten_at: dict[int, int] = {}
+        self.forgotten_at: dict[str, int] = {}
+        self.group_forgotten_at: dict[int, int] = {}
+        self.too_late: set[tuple[str, bytes]] = set()
+        """Answers to questions from before the order's group, or one of its orders, was forgotten."""
         self.on_since: int | None = None
 
     @rule(target=questions, ids=some_orders)
@@ -56,6 +59,11 @@ class NearMachine(RuleBasedStateMachine):
     @rule(asked=consumes(questions), ids=some_orders, data=st.data())
     def answer(self, asked: Asked, ids: list[str], data: st.DataObject) -> None:
         """With any version that was ever committed: caches go back in time."""
+        self.too_late |= {
+            (order_id, self.body(asked))
+            for order_id in ids
+            if asked.at < self.group_forgotten_at.get(group_of(order_id, GROUPS), 0)
+        }
         versions = {order_id: data.draw(st.integers(1, FINAL)) for order_id in ids}
         records = [
             record(order_id, version, Status.SUCCESS if version == FINAL else Status.PENDING, body=self.body(asked))
@@ -80,7 +88,10 @@ class NearMachine(RuleBasedStateMachine):
             assert self.on_since is not None, "it is off"
             at, at_s = copy.body.split()
             assert int(at) > self.on_since, "asked for before it was on"
-            assert int(at) > self.forgotten_at.get(group_of(order_id, GROUPS), 0), "asked for before it was forgotten"
+            assert int(at) > self.forgotten_at.get(order_id, 0), "asked for before it was forgotten"
+            assert (order_id, copy.body) not in self.too_late, (
+                "asked for before its group was forgotten, and kept after"
+            )
             assert copy.version == FINAL or now_s < float(at_s) + OPEN_TTL_S, "held for too long"
             self.see(order_id, copy.version)
 
@@ -93,13 +104,15 @@ class NearMachine(RuleBasedStateMachine):
         self.events += 1
         for order_id in ids:
             self.answered.pop(order_id, None)
-            self.forgotten_at[group_of(order_id, GROUPS)] = self.events
+            self.forgotten_at[order_id] = self.events
+            self.group_forgotten_at[group_of(order_id, GROUPS)] = self.events
 
     @rule(groups=st.lists(st.integers(0, GROUPS - 1), max_size=3))
     def forget_groups(self, groups: list[int]) -> None:
         self.it.near.drop_groups(groups)
         self.events += 1
-        self.forgotten_at |= dict.fromkeys(groups, self.events)
+        self.group_forgotten_at |= dict.fromkeys(groups, self.events)
+        self.forgotten_at |= dict.fromkeys((o for o in ORDERS if group_of(o, GROUPS) in groups), self.events)
 
     @rule(seconds=st.sampled_from([0.01, 0.03, 0.05, 1.0]))
     def wait(self, seconds: float) -> None:
