@@ -8,8 +8,9 @@ and the client would lose the answer.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Final
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderctl.web.problems import REQUEST_TIMEOUT, TOO_LARGE, Problem
@@ -18,6 +19,8 @@ ALREADY_SENT_S = 0.05
 """How long an early answer waits for the rest of a body that is on its way, so that the connection can be kept."""
 LINGER_S = 1.0
 """How long a connection that is to be closed is still read."""
+_BODILESS: Final = frozenset({"GET", "HEAD"})
+_BODY_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class BodyLimit:
@@ -32,24 +35,36 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Body(scope, receive, send, bytes_max=self._bytes_max, timeout_s=self._timeout_s)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if scope["method"] in _BODILESS and not headers.keys() & _BODY_HEADERS:
+            await self._app(scope, receive, send)  # what such a request may bring nobody reads
+            return
+        body = _Body(scope, headers, receive, send, bytes_max=self._bytes_max, timeout_s=self._timeout_s)
         await self._app(scope, body.receive, body.send)
 
 
 class _Body:
     """One request's body on its way in."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, bytes_max: int, timeout_s: float) -> None:
-        headers = Headers(scope=scope)
-        length = headers.get("content-length", "0")
-        self._length = int(length) if length.isascii() and length.isdigit() else 0
+    def __init__(
+        self,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        send: Send,
+        *,
+        bytes_max: int,
+        timeout_s: float,
+    ) -> None:
+        length = headers.get(b"content-length", b"0")
+        self._length = int(length) if length.isdigit() else 0
         self._receive = receive
         self._send = send
         self._bytes_max = bytes_max
         self._timeout_s = timeout_s
         self._deadline_s = asyncio.get_running_loop().time() + timeout_s
         self._bytes = 0
-        self._is_read = self._length == 0 and "transfer-encoding" not in headers
+        self._is_read = self._length == 0 and b"transfer-encoding" not in headers
         self._closes = False
         self._is_http1 = scope["http_version"].startswith("1")
 

@@ -7,10 +7,9 @@ from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from itertools import repeat
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from orderctl.clock import Clock
@@ -38,6 +37,7 @@ from orderctl.web.results import (
     status_of,
     stored_response,
 )
+from orderctl.web.routing import route
 from orderctl.web.shapes import ChangeBody, ChangeItem
 
 _new_order = Decoder(NewOrder, field_errors)
@@ -63,16 +63,16 @@ def command_app(
     api = _Api(keys, clock, creates, changes)
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Router) -> AsyncIterator[None]:
         yield
         await creates.close()
         await changes.close()
 
     routes = [
-        Route("/v1/orders", api.create, methods=["POST"]),
-        Route("/v1/orders/batch", api.create_batch, methods=["POST"]),
-        Route("/v1/orders/changes", api.change_batch, methods=["POST"]),
-        Route("/v1/orders/{order_id}", api.change, methods=["PATCH"]),
+        route("/v1/orders", api.create, method="POST"),
+        route("/v1/orders/batch", api.create_batch, method="POST"),
+        route("/v1/orders/changes", api.change_batch, method="POST"),
+        route("/v1/orders/{order_id}", api.change, method="PATCH"),
         *health_routes(probe),
         document_route("command.yaml"),
     ]

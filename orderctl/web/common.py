@@ -7,10 +7,9 @@ from functools import cache
 
 import msgspec
 import yaml
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Lifespan
 
 from orderctl.contracts import contract_text
@@ -18,7 +17,8 @@ from orderctl.metrics import Metrics
 from orderctl.web.bodylimit import BodyLimit
 from orderctl.web.edge import BODY_BYTES_MAX, Probe
 from orderctl.web.middleware import Observed, RequestIds
-from orderctl.web.problems import HANDLERS, NOT_ALIVE, NOT_READY, Kind, Problem
+from orderctl.web.problems import NOT_ALIVE, NOT_READY, Kind, Problem
+from orderctl.web.routing import Routed, route
 
 JSON = "application/json"
 
@@ -32,7 +32,7 @@ def health_routes(probe: Probe) -> list[Route]:
     async def readyz(_request: Request) -> Response:
         return _health(probe.not_ready(), NOT_READY, probe.degraded())
 
-    return [Route("/livez", livez), Route("/readyz", readyz)]
+    return [route("/livez", livez), route("/readyz", readyz)]
 
 
 def document_route(name: str) -> Route:
@@ -42,7 +42,7 @@ def document_route(name: str) -> Route:
     async def openapi(_request: Request) -> Response:
         return Response(document, media_type=JSON)
 
-    return Route("/openapi.json", openapi)
+    return route("/openapi.json", openapi)
 
 
 @cache
@@ -57,12 +57,10 @@ def surround(
     *,
     metrics: Metrics | None,
     body_timeout_s: float,
-    lifespan: Lifespan[Starlette] | None = None,
+    lifespan: Lifespan[Router] | None = None,
 ) -> ASGIApp:
     """An application of these routes, inside everything that all applications have in common."""
-    app = Starlette(routes=routes, exception_handlers=HANDLERS, lifespan=lifespan)
-    app.router.redirect_slashes = False  # a redirect would send a body, and a key, a second time
-    limited = BodyLimit(app, bytes_max=BODY_BYTES_MAX, timeout_s=body_timeout_s)
+    limited = BodyLimit(Routed(routes, lifespan), bytes_max=BODY_BYTES_MAX, timeout_s=body_timeout_s)
     return RequestIds(Observed(limited, metrics=metrics))
 
 

@@ -36,12 +36,16 @@ def if_match(lines: Sequence[str]) -> tuple[int, ...] | None:
 
 def if_none_match(lines: Sequence[str], version: int) -> bool:
     """Whether If-None-Match names the version, so that the reader has it already; weak or strong does not matter here."""
+    if not lines:
+        return False
     value = ", ".join(lines).strip()
     return value == "*" or str(version) in {tag for _, tag in _TAG.findall(value)}
 
 
 def wait_s(lines: Sequence[str]) -> int | None:
     """The seconds that `Prefer: wait=` asks for, None where it asks for none. What is not understood is passed over."""
+    if not lines:
+        return None
     for preference in ",".join(lines).split(","):
         if match := _WAIT.fullmatch(preference.partition(";")[0].strip()):
             return int(match[1])

@@ -8,7 +8,7 @@ from time import perf_counter
 from uuid import uuid4
 
 import structlog
-from starlette.datastructures import Headers
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orderctl.metrics import Metrics
@@ -38,7 +38,8 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = Headers(scope=scope).get("x-request-id", "")
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        asked = headers.get(b"x-request-id", b"").decode("latin-1")
         request_id = asked if _visible_ascii_64(asked) else self._make()
         scope[REQUEST_ID_KEY] = request_id
 
@@ -56,6 +57,7 @@ class Observed:
     def __init__(self, app: ASGIApp, *, metrics: Metrics | None) -> None:
         self._app = app
         self._metrics = metrics
+        self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,5 +83,12 @@ class Observed:
         if self._metrics is None:
             return
         route = getattr(scope.get("route"), "path", UNMATCHED)
-        self._metrics.http_requests.labels(route, str(status)).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
+        answered = self._answered.get((route, status))
+        if answered is None:
+            answered = self._answered[route, status] = (
+                self._metrics.http_requests.labels(route, str(status)),
+                self._metrics.request_seconds.labels(route),
+            )
+        requests, request_seconds = answered
+        requests.inc()
+        request_seconds.observe(seconds)

@@ -6,14 +6,12 @@ A problem's `type` is `urn:orderctl:problem:` and a name that programs may rely 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import msgspec
 from msgspec import Struct
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ExceptionHandler, Scope
+from starlette.types import Scope
 
 from orderctl.errors import InvalidOrderId, OutcomeUnknown, TierUnavailable
 from orderctl.order import FieldError
@@ -145,22 +143,3 @@ def _of_routing(error: HTTPException) -> Problem:
         allowed = ", ".join(sorted(error.headers["Allow"].split(", ")))
         return Problem(METHOD_NOT_ALLOWED, f"offered here: {allowed}", headers={"Allow": allowed})
     return Problem(NOT_FOUND, "there is nothing at this address")
-
-
-async def _answer(request: Request, error: Exception) -> Response:
-    return of_error(error).response(request.scope)
-
-
-async def _nobody_listens(_request: Request, _error: Exception) -> None:
-    """The client went away while it was sending: there is nobody to answer."""
-
-
-HANDLERS: Mapping[type[Exception], ExceptionHandler] = {
-    # Starlette sends nothing where a handler returns None; its annotation does not say so.
-    ClientDisconnect: cast("ExceptionHandler", _nobody_listens),
-    **dict.fromkeys((Problem, HTTPException, InvalidOrderId, TierUnavailable, OutcomeUnknown, Exception), _answer),
-}
-"""Exception handlers for a Starlette application: no answer of it is anything but a problem document.
-
-What falls to `Exception` Starlette raises again after it is answered; `middleware.Observed` logs it.
-"""

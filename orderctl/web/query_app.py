@@ -10,10 +10,9 @@ from contextlib import asynccontextmanager
 from typing import Final, cast
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from orderctl.clock import Clock
@@ -42,6 +41,7 @@ from orderctl.web.edge import EdgeSettings, Probe
 from orderctl.web.headers import etag, if_none_match, wait_s
 from orderctl.web.problems import INVALID_REQUEST, RETRY_AFTER_S, Problem, invalid, no_such_order, of_error
 from orderctl.web.results import results_response
+from orderctl.web.routing import route
 from orderctl.web.shapes import LookupBody, too_many_ids
 
 LANES = 2
@@ -95,7 +95,7 @@ def query_app(
     )
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Router) -> AsyncIterator[None]:
         yield
         await refs.close()
         await late_results.close()
@@ -103,10 +103,10 @@ def query_app(
         await lookups.close()
 
     routes = [
-        Route("/v1/orders", api.by_reference),
-        Route("/v1/orders/lookup", api.look_up, methods=["POST"]),
-        Route("/v1/orders/{order_id}", api.by_id),
-        Route("/v1/orders/{order_id}/late-results", api.late_results),
+        route("/v1/orders", api.by_reference),
+        route("/v1/orders/lookup", api.look_up, method="POST"),
+        route("/v1/orders/{order_id}", api.by_id),
+        route("/v1/orders/{order_id}/late-results", api.late_results),
         *health_routes(probe),
         document_route("query.yaml"),
     ]
@@ -269,6 +269,8 @@ def _outcome(future: asyncio.Future[Settled]) -> Settled:
 
 def _parameters(request: Request, *known: str) -> Mapping[str, str]:
     """The query's parameters. One that is misspelt or said twice is refused: to pass it over could answer with an old order."""
+    if not request.scope["query_string"]:
+        return {}
     said = request.query_params.multi_items()
     for index, (name, _) in enumerate(said):
         if name not in known:

@@ -13,7 +13,7 @@ from orderctl.web.problems import Problem
 
 
 def scope_with(*headers: tuple[bytes, bytes]) -> Scope:
-    return {"type": "http", "http_version": "1.1", "headers": list(headers)}
+    return {"type": "http", "http_version": "1.1", "method": "POST", "headers": list(headers)}
 
 
 async def read_all(receive: Receive) -> int:
