@@ -93,14 +93,16 @@ def cache_sync(process: Process, world: World, stores: Stores) -> CacheSync:
     )
 
 
-def reading(world: World, order_id: str, *, times: int = 2, is_near: bool = False) -> Program:
+def reading(
+    world: World, order_id: str, *, times: int = 2, is_near: bool = False, reads_first: bool = False
+) -> Program:
     """A query server that is asked for one order again and again: the order is there, and never goes backwards.
 
-    With `is_near` it keeps copies in process memory.
+    With `is_near` it keeps copies in process memory. With `reads_first` it reads before it leases, as it does for many orders.
     """
 
     def program(process: Process) -> None:
-        service = query_service(process, world, is_near=is_near)
+        service = query_service(process, world, is_near=is_near, reads_first=reads_first)
         seen = 0
         for _ in range(times):
             known = process.call("ask", lambda: world.facts.get(order_id, 0), is_visible=False)
@@ -135,7 +137,7 @@ def look_up(service: QueryService, order_id: str, *, min_version: int = 0) -> Se
     return answer.answer.result(0) if isinstance(answer, Loading) else answer
 
 
-def query_service(process: Process, world: World, *, is_near: bool) -> QueryService:
+def query_service(process: Process, world: World, *, is_near: bool, reads_first: bool = False) -> QueryService:
     stores = Stores(process, world)
     near = NearCache(
         groups=world.groups, orders_max=10, bytes_max=1 << 20, open_ttl_s=0.05, clock=process.clock, metrics=METRICS
@@ -151,7 +153,7 @@ def query_service(process: Process, world: World, *, is_near: bool) -> QueryServ
         random=process.random if world.protections.unique_token else lambda size: b"\x01" * size,
         executor=Inline(),
         metrics=METRICS,
-        settings=QuerySettings(),
+        settings=QuerySettings(read_first_from=1) if reads_first else QuerySettings(),
     )
 
 

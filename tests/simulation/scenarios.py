@@ -140,6 +140,23 @@ SCENARIOS: dict[str, Scenario] = {
         },
         an_order,
     ),
+    "a reader of many orders looks again and again": Scenario(
+        lambda world: {
+            "command": run.changing(world, PROCESSING, SUCCESS),
+            "reader": run.reading(world, ORDER_ID, times=3, is_near=True, reads_first=True),
+            "eviction": run.evicting(world, ORDER_ID),
+        },
+        an_order,
+    ),
+    "a change meets a reader of many orders, and Redis goes back in time": Scenario(
+        lambda world: {
+            "command": run.changing(world, SUCCESS),
+            "follower": run.following(world, 1),
+            "fail-over": run.going_back(world),
+            "reader": run.reading(world, ORDER_ID, times=2, is_near=True, reads_first=True),
+        },
+        a_cached_order,
+    ),
     "a reader of what was acknowledged": Scenario(
         lambda world: {
             "command": run.changing(world, SUCCESS),
