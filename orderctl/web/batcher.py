@@ -36,7 +36,7 @@ class _Submission(Generic[T, R]):
 
 
 class Batcher(Generic[T, R]):
-    """Turns submissions into calls of `run`, at most `lanes` at a time.
+    """Turns submissions into calls of `run`, at most `lanes` at a time, and `lanes_more` while a whole call's worth waits.
 
     The items of a submission stay together and in their order. `run` returns a result for each item; what it raises is the
     answer of whoever it concerns: an unreachable tier concerns all in the call, anything else is found out by calling again
@@ -56,6 +56,7 @@ class Batcher(Generic[T, R]):
         settings: EdgeSettings,
         batch_max: int = ITEMS_MAX,
         lanes: int = 1,
+        lanes_more: int = 0,
         is_patient: bool = False,
     ) -> None:
         self._run = run
@@ -66,6 +67,7 @@ class Batcher(Generic[T, R]):
         self._linger_s = settings.linger_s if is_patient else settings.linger_s * PAUSE_RATIO
         self._pause_s = settings.linger_s * PAUSE_RATIO if is_patient else 0.0
         self._lanes = lanes
+        self._lanes_more = lanes_more
         self._queue: deque[_Submission[T, R]] = deque()
         self._queued = 0
         self._lane_tasks: set[asyncio.Task[None]] = set()
@@ -101,17 +103,20 @@ class Batcher(Generic[T, R]):
             await asyncio.wait(self._lane_tasks)
 
     def _start_lane(self) -> None:
-        if self._queue and not self._is_collecting and self._lanes_busy < self._lanes:
+        if self._queue and not self._is_collecting and self._lanes_busy < self._lanes_wanted():
             self._lanes_busy += 1
             task = asyncio.get_running_loop().create_task(self._lane())
             self._lane_tasks.add(task)
             task.add_done_callback(self._lane_tasks.discard)
 
+    def _lanes_wanted(self) -> int:
+        return self._lanes + (self._lanes_more if self._queued >= self._batch_max else 0)
+
     async def _lane(self) -> None:
         """Collect and call until nothing waits. One lane collects at a time, so that two do not share one call's worth."""
         quiet_s = 0.0
         try:
-            while self._queue and not self._is_collecting:
+            while self._queue and not self._is_collecting and self._lanes_busy <= self._lanes_wanted():
                 self._is_collecting = True
                 await self._linger(quiet_s)
                 batch = self._take()

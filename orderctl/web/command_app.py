@@ -40,6 +40,9 @@ from orderctl.web.results import (
 from orderctl.web.routing import route
 from orderctl.web.shapes import ChangeBody, ChangeItem
 
+LANES_MORE = 1
+"""While a batch waits for the disk, another whole one is worked on; smaller ones wait, to go together."""
+
 _new_order = Decoder(NewOrder, field_errors)
 _new_orders = BatchDecoder("orders", _new_order, NewOrder)
 _change = Decoder(ChangeBody)
@@ -58,8 +61,22 @@ def command_app(
 ) -> ASGIApp:
     """The application. Its lifespan's end waits for what was taken."""
     sizes = metrics.batch_orders.labels
-    creates = Batcher(service.create, executor, observe=sizes("create").observe, settings=settings, is_patient=True)
-    changes = Batcher(service.change, executor, observe=sizes("change").observe, settings=settings, is_patient=True)
+    creates = Batcher(
+        service.create,
+        executor,
+        observe=sizes("create").observe,
+        settings=settings,
+        lanes_more=LANES_MORE,
+        is_patient=True,
+    )
+    changes = Batcher(
+        service.change,
+        executor,
+        observe=sizes("change").observe,
+        settings=settings,
+        lanes_more=LANES_MORE,
+        is_patient=True,
+    )
     api = _Api(keys, clock, creates, changes)
 
     @asynccontextmanager

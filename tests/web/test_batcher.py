@@ -151,6 +151,23 @@ def test_lanes_call_side_by_side(store: Store, make: Callable[..., Batcher[int, 
     run(main())
 
 
+def test_a_whole_call_does_not_wait_for_another(store: Store, make: Callable[..., Batcher[int, int]]) -> None:
+    """Where nothing more could join it; what could waits, so that a crowd is not cut up."""
+
+    async def main() -> None:
+        batcher = make(batch_max=4, lanes_more=1)
+        async with busy(store, batcher):
+            whole = asyncio.create_task(batcher.submit([1, 2, 3, 4]))
+            await until(lambda: len(store.calls) == 2)
+            others = [asyncio.create_task(batcher.submit([i])) for i in range(3)]
+            await asyncio.sleep(0.06)
+            assert len(store.calls) == 2
+        await asyncio.gather(whole, *others)
+        assert store.calls == [[1], [1, 2, 3, 4], [0, 1, 2]]
+
+    run(main())
+
+
 def test_too_much_waiting_is_refused(store: Store, make: Callable[..., Batcher[int, int]]) -> None:
     """503, and those who wait are served."""
 
@@ -274,11 +291,14 @@ def test_a_patient_batcher_waits_for_a_crowd(store: Store, make: Callable[..., B
     run(main())
 
 
-def test_no_submission_is_left_behind(store: Store, make: Callable[..., Batcher[int, int]]) -> None:
+@pytest.mark.parametrize(("lanes", "lanes_more"), [(2, 0), (1, 1), (2, 2)])
+def test_no_submission_is_left_behind(
+    store: Store, make: Callable[..., Batcher[int, int]], lanes: int, lanes_more: int
+) -> None:
     """Submissions at every moment of a lane's life are answered."""
 
     async def main() -> None:
-        batcher = make(lanes=2, batch_max=3)
+        batcher = make(lanes=lanes, lanes_more=lanes_more, batch_max=3)
 
         async def client(rounds: int) -> None:
             for i in range(rounds):
