@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import hypothesis
 import pytest
 
 from tests.stack import EMBEDDED_ONLY, RUNNING, RealServers, RunningStack
@@ -20,6 +21,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     A run in a shell's background was told to ignore Ctrl-C, and would hand that down to every program that it interrupts.
     """
+    # How long an example takes says more of the machine than of the code.
+    hypothesis.settings.register_profile("without a deadline", deadline=None)
+    hypothesis.settings.load_profile("without a deadline")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "needs(*parts): runs on real servers, see tests/stack.py")

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _end)
     pytest = [sys.executable, "-m", "pytest", *arguments]
     with tempfile.TemporaryFile() as said:
-        others = subprocess.Popen(["nice", "-n", "10", *pytest, *OTHERS], stdout=said, stderr=subprocess.STDOUT)
+        others = subprocess.Popen(["nice", "-n", "5", *pytest, *OTHERS], stdout=said, stderr=subprocess.STDOUT)
         try:
             codes = (subprocess.call([*pytest, *DEPLOYMENTS]), others.wait())
         finally:

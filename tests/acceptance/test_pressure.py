@@ -26,7 +26,7 @@ from orderctl.stores.tiers import Tiers
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.pressure import Gauges, Meter, Readers, at_once, create, kinds_of, look_up, p99_ms
 from tests.acceptance.quiet import Record, opened
-from tests.acceptance.server import Answer, Server, until
+from tests.acceptance.server import Answer, Server, call, until
 from tests.acceptance.weather import Weather
 from tests.stack import needs
 
@@ -235,7 +235,7 @@ def test_an_archive_that_hangs_slows_nobody_who_does_not_need_it(
 def lookup_s(query: Server, key: str, order_id: str) -> float:
     """How long a look-up of an order that is there takes."""
     began_s = time.monotonic()
-    answer = query.query("GET", f"/v1/orders/{order_id}", key=key)
+    answer = call(query.ready["query"], "GET", f"/v1/orders/{order_id}", key)
     assert answer.status == 200, answer.body
     return time.monotonic() - began_s
 

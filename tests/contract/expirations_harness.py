@@ -9,7 +9,7 @@ from typing import Protocol
 from orderctl.stores.cache import CacheStore
 from orderctl.stores.expirations import Expiration, Expirations
 
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 """A node looks for what has expired when it has time; nothing takes longer."""
 
 
