@@ -10,7 +10,7 @@ from orderctl.services.cache_sync import CacheSync
 from orderctl.services.consumer import Consumer
 from orderctl.stores.log import CHANGES, Place
 
-BATCH = 1_000
+BATCH = 4_000
 WAIT_S = 0.25
 WATCH_S = 1.0
 """How often the marks of groups are looked at in which nothing happens."""

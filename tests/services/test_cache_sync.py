@@ -68,13 +68,13 @@ class TestFollowing(CacheSuite):
         assert flow.follow(flow.process()) == {HERE: 1}
         assert flow.entry(order) is None
 
-    def test_a_batch_is_one_call_for_each_group(self, flow: Following) -> None:
+    def test_a_batch_is_one_call_for_all_groups(self, flow: Following) -> None:
         """However the messages of several groups are mixed, and however many versions of an order there are."""
         ours, theirs = flow.cached_orders(GROUP, 2), flow.cached_orders(OTHER_GROUP, 2)
         flow.publish(*(message_of(at_version(o, v)) for v in range(2, 7) for o in (*ours, *theirs)))
         messages = sorted(flow.poll(), key=lambda message: message.offset)
         assert flow.process().apply(messages) == {HERE: 10, Place(CHANGES, OTHER_GROUP): 10}
-        assert flow.cache.calls == ["sync", "sync"]
+        assert flow.cache.calls == ["sync"]
         for order in (*ours, *theirs):
             assert flow.entry(order) == entry_of(at_version(order, 6))
 
