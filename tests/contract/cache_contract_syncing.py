@@ -10,7 +10,7 @@ from msgspec import structs
 
 from orderctl.errors import TierRejected
 from orderctl.order import Order
-from orderctl.stores.cache import Applied, CacheStore, Granted, Promotion, Put
+from orderctl.stores.cache import Advance, Applied, CacheStore, Granted, Promotion, Put
 from orderctl.stores.record import Kind
 from tests.contract.cache_contract_batches import ROUNDS, race
 from tests.contract.cache_harness import (
@@ -146,6 +146,26 @@ class SyncingContract(CacheSuite):
             Applied.REPLACED,
         ]
         assert cache.get([one.order_id, two.order_id]) == [entry_of(at_version(one, 3)), None]
+
+    def test_groups_in_one_call_fare_each_by_itself(self, cache: CacheStore) -> None:
+        """One whose node went back in time keeps nobody else from going on; none is to be brought on twice at a time."""
+        groups = (GROUP, NEIGHBOUR, NEIGHBOUR + 1)
+        orders = [orders_of(group, 1)[0] for group in groups]
+        for group, mark in zip(groups, (MARK, MARK - 1, MARK), strict=True):
+            cache.reset_group(group, mark=mark)
+        self.make_record(cache, orders[0], orders[1])
+        advances = [
+            Advance(group, [put(at_version(order, 2))], MARK, MARK + 1)
+            for group, order in zip(groups, orders, strict=True)
+        ]
+        with pytest.raises(TierRejected, match="twice"):
+            cache.sync([*advances, advances[0]])
+        assert cache.sync(advances) == [[Applied.REPLACED], None, [Applied.NOTHING]]
+        assert cache.marks(groups) == [MARK + 1, MARK - 1, MARK + 1]
+        assert cache.get([order.order_id for order in orders]) == [
+            *(entry_of(at_version(orders[0], 2)), entry_of(orders[1]), None),
+        ]
+        assert cache.sync([]) == []
 
     def test_five_hundred_orders_in_one_sync(self, cache: CacheStore) -> None:
         """A whole batch of the log, with as many drops."""

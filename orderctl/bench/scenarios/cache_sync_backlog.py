@@ -18,6 +18,7 @@ from orderctl.bench.raw_redis import apply_raw
 from orderctl.bench.scenario import Runs, Scenario, Where, idea_of
 from orderctl.clock import SystemClock
 from orderctl.daemons.cache_sync import BATCH
+from orderctl.daemons.garbage import collecting_rarely
 from orderctl.errors import OrderctlError
 from orderctl.ids import group_of
 from orderctl.metrics import Metrics
@@ -61,7 +62,7 @@ def prepare(ground: Ground, size: int) -> Iterator[Runs]:
 def sync(ground: Ground, prefix: str, group: str, size: int) -> Measure:
     """Join, and only then measure: apply until the backlog is done."""
     clock, metrics = SystemClock(), Metrics(CollectorRegistry())
-    with ground.opened() as tiers, closing(OwnLog(ground.config, prefix)) as log:
+    with ground.opened() as tiers, closing(OwnLog(ground.config, prefix)) as log, collecting_rarely():
         applying = CacheSync(tiers.cache, log, groups=ground.groups, clock=clock, metrics=metrics, record_ttl_ms=TTL_MS)
         with closing(Consumer(log, group, [CHANGES], instance=None, batch=BATCH)) as consumer:
             done = _joined(consumer, applying)
