@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from orderctl import event
 from orderctl.clock import US_PER_S, Clock
-from orderctl.errors import TierUnavailable
+from orderctl.errors import TierError, TierUnavailable
 from orderctl.event import Op, State
 from orderctl.ids import group_of, is_canonical
 from orderctl.metrics import Metrics
@@ -168,30 +168,31 @@ class CacheSync:
         self._metrics.cache_lag_seconds.observe_all(lags_s)
 
     def _sync(self, works: Sequence[_Work]) -> None:
-        """Bring the groups on; those whose node went back in time are dropped before."""
-        if gone_back := self._send(works):
+        """Bring the groups on; those whose node went back in time are dropped before, also where another node is away."""
+        gone_back, failure = self._send(works)
+        if gone_back:
             self._drop_groups([work.group for work in gone_back])
-            if again := self._send(gone_back):
+            again, failure_again = self._send(gone_back)
+            if again:
                 which = ", ".join(str(work.group) for work in again)
                 raise TierUnavailable("cache", f"group {which} went back in time twice; it is looked at again")
+            failure = failure or failure_again
+        if failure is not None:
+            raise failure
 
-    def _send(self, works: Sequence[_Work]) -> list[_Work]:
-        """Bring the groups on whose node did not go back in time; returns the others."""
+    def _send(self, works: Sequence[_Work]) -> tuple[list[_Work], NodesAway | None]:
+        """Bring the groups on; returns those whose node went back in time, and the failure where some nodes did not answer."""
         advances = [self._advance(work) for work in works]
+        outcomes: Sequence[list[Applied] | TierError | None]
+        failure: NodesAway | None = None
         try:
-            outcomes: Sequence[list[Applied] | None] = self._cache.sync(advances)
+            outcomes = self._cache.sync(advances)
         except NodesAway as away:
-            for work, advance, outcome in zip(works, advances, away.outcomes, strict=True):
-                if isinstance(outcome, list):
-                    self._note(work, advance, outcome)
-            raise
-        gone_back = []
+            outcomes, failure = away.outcomes, away
         for work, advance, applied in zip(works, advances, outcomes, strict=True):
-            if applied is None:
-                gone_back.append(work)
-            else:
+            if isinstance(applied, list):
                 self._note(work, advance, applied)
-        return gone_back
+        return [work for work, applied in zip(works, outcomes, strict=True) if applied is None], failure
 
     def _advance(self, work: _Work) -> Advance:
         # Whoever had the partition last may have gone further than this process remembers, and then we read on from there.

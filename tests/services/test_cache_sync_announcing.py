@@ -11,7 +11,7 @@ from msgspec import structs
 from orderctl.errors import TierUnavailable
 from orderctl.stores.cache import Advance, Applied, CacheStore, NodesAway
 from orderctl.stores.log import CHANGES, Place
-from tests.contract.cache_harness import CacheSuite, at_version, orders_of
+from tests.contract.cache_harness import CacheSuite, at_version, entry_of, orders_of
 from tests.services.following import Following, message_of, open_following
 from tests.services.poison import POISON, with_key
 
@@ -103,6 +103,19 @@ class TestOrders(CacheSuite):
             2,
             {ours.order_id, theirs.order_id},
         )
+
+    def test_what_went_back_is_dropped_though_another_node_is_away(self, flow: Following) -> None:
+        """Readers are sent old records by a node that went back, however long the other one stays away."""
+        [ours], [theirs] = flow.cached_orders(GROUP, 1), flow.cached_orders(OTHER_GROUP, 1)
+        past = flow.harness.snapshot()
+        flow.publish(*(message_of(at_version(order, 2)) for order in (ours, theirs)))
+        flow.follow(flow.process())
+        flow.harness.put_back(past)
+        flow.publish(*(message_of(order) for order in orders_of(GROUP, 1) + orders_of(OTHER_GROUP, 1)))
+        with pytest.raises(NodesAway):
+            flow.process(OneGroupAway(flow.store, OTHER_GROUP)).apply(flow.poll())
+        assert (flow.entry(ours), flow.entry(theirs)) == (None, entry_of(theirs))
+        assert (flow.announced(), flow.store.marks([GROUP, OTHER_GROUP])) == ({GROUP}, [2, 0])
 
 
 class OneGroupAway:
