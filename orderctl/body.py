@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -48,6 +49,8 @@ class _Rendered(Struct, frozen=True, gc=False):
     deadline_at: str
 
 
+_SHIFT_S: Final = 10**11
+"""Before 1970 by more than the calendar reaches back: so shifted, all its times are numbers without a sign."""
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(OrderBody).decode
 
@@ -85,10 +88,11 @@ def parse(body: bytes) -> OrderBody:
 
 def rfc3339(unix_us: int) -> str:
     """A time as `2026-01-31T12:00:00.000001Z`."""
-    seconds, microseconds = divmod(unix_us, US_PER_S)
-    return f"{_to_the_second(seconds)}.{microseconds:06d}Z"
+    # Cut out of the number's digits, which is faster than a division and a format.
+    digits = str(unix_us + _SHIFT_S * US_PER_S)
+    return f"{_to_the_second(digits[:-6])}.{digits[-6:]}Z"
 
 
 @lru_cache(maxsize=4096)
-def _to_the_second(unix_s: int) -> str:
-    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+def _to_the_second(shifted_s: str) -> str:
+    return datetime.fromtimestamp(int(shifted_s) - _SHIFT_S, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -22,6 +22,8 @@ from uuid import UUID
 from orderctl.errors import InvalidOrderId
 
 PARTITIONS = 4096
+PARTITION_DIGITS = slice(15, 18)
+"""Where an id's text holds the partition, in hexadecimal."""
 FUTURE_MAX_MS = 60_000
 """An id from further in the future than this was not made by us: it is refused before any tier is asked."""
 

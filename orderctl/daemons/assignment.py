@@ -16,6 +16,7 @@ from orderctl.clock import SystemClock
 from orderctl.config import Config
 from orderctl.daemons.base import Context
 from orderctl.daemons.entry import load_entry
+from orderctl.daemons.garbage import collecting_rarely
 from orderctl.daemons.host import Host, Reporter
 from orderctl.daemons.manifest import select
 from orderctl.daemons.stop import Stop
@@ -44,7 +45,7 @@ def carry_out(
 
     """
     clock = SystemClock()
-    with closing(open_tiers(assignment.config, assignment.data_dir, clock)) as tiers:
+    with closing(open_tiers(assignment.config, assignment.data_dir, clock)) as tiers, collecting_rarely():
         context = Context(
             config=assignment.config, tiers=tiers, clock=clock, metrics=Metrics(CollectorRegistry()), random=os.urandom
         )

@@ -11,7 +11,9 @@ and nothing counts as done until that is acknowledged.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -19,22 +21,25 @@ from msgspec import Struct
 
 from orderctl import event
 from orderctl.clock import US_PER_S, Clock
-from orderctl.errors import TierUnavailable
-from orderctl.event import ChangeEvent, Op
+from orderctl.errors import TierError, TierUnavailable
+from orderctl.event import Op, State
 from orderctl.ids import group_of, is_canonical
 from orderctl.metrics import Metrics
 from orderctl.order import Order
 from orderctl.services.caching import record_ttl_ms
 from orderctl.services.invalidation import publish_groups, publish_orders
-from orderctl.stores.cache import Applied, CacheStore, Put
+from orderctl.stores.cache import Advance, Applied, CacheStore, NodesAway, Put
 from orderctl.stores.log import CHANGES, PARKED, LogStore, Message, Outgoing, Place
 from orderctl.stores.record import Record, record_of
 from orderctl.version import NEVER, VERSION_MAX
 
 DAEMON: Final = "cache-sync"
+GROUP_EVENTS_MAX: Final = 1_000
+"""A node does nothing else while it brings a group on: more events of one group than these are several steps."""
 # What decoding and rendering raise for rows that nobody of ours wrote; times outside the calendar are the last two.
 _UNREADABLE: Final = (ValueError, OverflowError, OSError)
 _parse_metadata = msgspec.json.Decoder(dict[str, str]).decode
+_place_of = attrgetter("place")
 
 
 class Parked(Struct, frozen=True):
@@ -52,10 +57,15 @@ class Parked(Struct, frozen=True):
 
 
 class _Work(Struct):
-    """What a batch of one group comes to."""
+    """What a batch of one group comes to: `first` is its first offset, `reached` the one behind its last."""
 
-    puts: dict[str, list[Put]] = {}
-    """Of each order the newest version; more than one where that version came with different contents."""
+    group: int
+    first: int
+    reached: int
+    puts: dict[str, Put] = {}
+    """Of each order the newest version."""
+    rivals: dict[str, list[Put]] = {}
+    """Other contents that came with the same version, in their turn: to be applied, too, so that the conflict is seen."""
     drops: set[str] = set()
     """Orders that the log could not tell of."""
     parked: list[Outgoing] = []
@@ -66,10 +76,15 @@ class _Work(Struct):
         """Apply this too, unless the batch has a newer version, against which it would lose anyway."""
         order_id, version = put.record.order_id, put.record.version
         known = self.puts.get(order_id)
-        if known is None or known[-1].record.version < version:
-            self.puts[order_id] = [put]
-        elif known[-1].record.version == version and known[-1].record != put.record:
-            known.append(put)
+        if known is None:
+            self.puts[order_id] = put
+        elif known.record.version < version:
+            self.puts[order_id] = put
+            self.rivals.pop(order_id, None)
+        elif known.record.version == version:
+            rivals = self.rivals.setdefault(order_id, [])
+            if (rivals or [known])[-1].record != put.record:
+                rivals.append(put)
 
 
 class CacheSync:
@@ -115,9 +130,12 @@ class CacheSync:
 
         """
         batches: dict[Place, list[Message]] = {}
-        for message in messages:
-            batches.setdefault(message.place, []).append(message)
-        return {place: self._apply_group(place.partition, batch) for place, batch in batches.items()}
+        for place, run in groupby(messages, _place_of):
+            batches.setdefault(place, []).extend(run)
+        for at in range(0, max(map(len, batches.values()), default=0), GROUP_EVENTS_MAX):
+            parts = {place: batch[at : at + GROUP_EVENTS_MAX] for place, batch in batches.items() if at < len(batch)}
+            self._apply_parts(parts)
+        return {place: batch[-1].offset + 1 for place, batch in batches.items()}
 
     def watch(self) -> int:
         """Compare every group's mark with what was applied, and drop the groups whose node went back; returns how many.
@@ -132,41 +150,69 @@ class CacheSync:
         self._drop_groups(gone_back)
         return len(gone_back)
 
-    def _apply_group(self, group: int, batch: Sequence[Message]) -> int:
-        work = self._read(batch)
-        if work.parked:
-            self._log.publish(work.parked)
-            self._metrics.parked.inc(len(work.parked))
-        if elsewhere := [order_id for order_id in work.drops if group_of(order_id, self._groups) != group]:
+    def _apply_parts(self, parts: Mapping[Place, Sequence[Message]]) -> None:
+        """Apply what is in hand of each group, all groups in one call."""
+        works = [self._read(place, part) for place, part in parts.items()]
+        if parked := [copy for work in works for copy in work.parked]:
+            self._log.publish(parked)
+            self._metrics.parked.inc(len(parked))
+        if elsewhere := [
+            order_id for work in works for order_id in work.drops if not self._is_of(work.group, order_id)
+        ]:
             # No mark covers these: a message that is not in its order's partition is behind no offset of that order's group.
             self._cache.invalidate(elsewhere)
-        reached = batch[-1].offset + 1
-        applied = self._sync(group, work, first=batch[0].offset, reached=reached)
+        self._sync(works)
         self._announce()
         now_us = self._clock.now_us()
-        for committed_us in work.committed_us:
-            self._metrics.cache_lag_seconds.observe(max(0, now_us - committed_us) / US_PER_S)
-        self._metrics.equal_version_conflicts.inc(applied.count(Applied.CONFLICT))
-        return reached
+        lags_s = [max(0, now_us - committed_us) / US_PER_S for work in works for committed_us in work.committed_us]
+        self._metrics.cache_lag_seconds.observe_all(lags_s)
 
-    def _sync(self, group: int, work: _Work, *, first: int, reached: int) -> list[Applied]:
-        """Bring the group to `reached`; where its node went back in time it is dropped before."""
+    def _sync(self, works: Sequence[_Work]) -> None:
+        """Bring the groups on; those whose node went back in time are dropped before, also where another node is away."""
+        gone_back, failure = self._send(works)
+        if gone_back:
+            self._drop_groups([work.group for work in gone_back])
+            again, failure_again = self._send(gone_back)
+            if again:
+                which = ", ".join(str(work.group) for work in again)
+                raise TierUnavailable("cache", f"group {which} went back in time twice; it is looked at again")
+            failure = failure or failure_again
+        if failure is not None:
+            raise failure
+
+    def _send(self, works: Sequence[_Work]) -> tuple[list[_Work], NodesAway | None]:
+        """Bring the groups on; returns those whose node went back in time, and the failure where some nodes did not answer."""
+        advances = [self._advance(work) for work in works]
+        outcomes: Sequence[list[Applied] | TierError | None]
+        failure: NodesAway | None = None
+        try:
+            outcomes = self._cache.sync(advances)
+        except NodesAway as away:
+            outcomes, failure = away.outcomes, away
+        for work, advance, applied in zip(works, advances, outcomes, strict=True):
+            if isinstance(applied, list):
+                self._note(work, advance, applied)
+        return [work for work, applied in zip(works, outcomes, strict=True) if applied is None], failure
+
+    def _advance(self, work: _Work) -> Advance:
         # Whoever had the partition last may have gone further than this process remembers, and then we read on from there.
-        expected = self._reached[group] = max(first, self._reached.get(group, first))
-        puts = [put for versions in work.puts.values() for put in versions]
-        drops = [order_id for order_id in work.drops if group_of(order_id, self._groups) == group]
-        applied = self._cache.sync(group, puts, expected=expected, reached=reached, drops=drops)
-        if applied is None:
-            self._drop_groups([group])
-            applied = self._cache.sync(group, puts, expected=expected, reached=reached, drops=drops)
-        if applied is None:
-            raise TierUnavailable("cache", f"group {group} went back in time twice; it is looked at again")
-        self._reached[group] = max(expected, reached)
+        expected = self._reached[work.group] = max(work.first, self._reached.get(work.group, work.first))
+        puts = [*work.puts.values(), *chain.from_iterable(work.rivals.values())]
+        drops = [order_id for order_id in work.drops if self._is_of(work.group, order_id)]
+        return Advance(work.group, puts, expected, work.reached, drops)
+
+    def _note(self, work: _Work, advance: Advance, applied: Sequence[Applied]) -> None:
+        """What was done to a group: the repairs among it are to be announced."""
+        self._reached[work.group] = max(advance.expected, work.reached)
         self._repaired.update(work.drops)
-        self._repaired.update(
-            put.record.order_id for put, done in zip(puts, applied, strict=True) if done is Applied.CONFLICT
-        )
-        return applied
+        if conflicts := applied.count(Applied.CONFLICT):
+            self._metrics.equal_version_conflicts.inc(conflicts)
+            self._repaired.update(
+                put.record.order_id for put, done in zip(advance.puts, applied, strict=True) if done is Applied.CONFLICT
+            )
+
+    def _is_of(self, group: int, order_id: str) -> bool:
+        return group_of(order_id, self._groups) == group
 
     def _announce(self) -> None:
         """Have the copies of what was repaired forgotten. If that fails the batch does, and all of it is announced later."""
@@ -197,36 +243,35 @@ class CacheSync:
     def _count_dropped(self, entries: int) -> None:
         self._metrics.records_dropped.inc(entries)
 
-    def _read(self, batch: Iterable[Message]) -> _Work:
+    def _read(self, place: Place, part: Sequence[Message]) -> _Work:
         """What there is to apply, and what is to be parked.
 
         An order that a parked message may be about is dropped: readers go to the database for it, and the rest flows on.
         """
-        work, now_us = _Work(), self._clock.now_us()
-        for message in batch:
-            suspects = [message.key.decode(errors="replace")]
+        now_us = self._clock.now_us()
+        work = _Work(place.partition, part[0].offset, part[-1].offset + 1)
+        for message in part:
+            state: State | None = None
             try:
-                change = event.decode(message.value)
-                suspects.append(change.order.order_id)
-                self._check_place(message, change.order)
-                if change.op is not Op.DELETE:
-                    work.add(self._put(change.order, now_us))
-                    work.committed_us.extend(_committed_us(change))
+                state = event.decode_state(message.value)
+                self._check_place(message, state.order)
+                if state.op is not Op.DELETE:
+                    work.add(Put(_checked_record(state.order), record_ttl_ms(state.order, now_us, self._record_ttl_ms)))
+                    if state.committed_us > 0:
+                        work.committed_us.append(state.committed_us)
             except _UNREADABLE as error:
                 work.parked.append(park(message, daemon=DAEMON, reason=str(error), now_us=now_us))
-                work.drops.update(filter(is_canonical, map(str.lower, suspects)))
+                work.drops.update(_suspects(message, state))
         return work
 
-    def _put(self, order: Order, now_us: int) -> Put:
-        return Put(_checked_record(order), record_ttl_ms(order, now_us, self._record_ttl_ms))
-
     def _check_place(self, message: Message, order: Order) -> None:
-        if not is_canonical(order.order_id):
-            raise ValueError(f"the row's order_id is not an order id: {order.order_id[:80]!r}")
-        if message.place != Place(CHANGES, group_of(order.order_id, self._groups)):
-            raise ValueError(f"order {order.order_id} does not belong into {message.place}")
-        if message.key != order.order_id.encode():
-            raise ValueError(f"the key is not the row's order id, {order.order_id}")
+        order_id, place = order.order_id, message.place
+        if not is_canonical(order_id):
+            raise ValueError(f"the row's order_id is not an order id: {order_id[:80]!r}")
+        if group_of(order_id, self._groups) != place.partition or place.topic != CHANGES:
+            raise ValueError(f"order {order_id} does not belong into {place}")
+        if message.key != order_id.encode():
+            raise ValueError(f"the key is not the row's order id, {order_id}")
 
 
 def park(message: Message, *, daemon: str, reason: str, now_us: int) -> Outgoing:
@@ -245,9 +290,10 @@ def park(message: Message, *, daemon: str, reason: str, now_us: int) -> Outgoing
     return Outgoing(Place(PARKED, message.place.partition), message.key, msgspec.json.encode(copy))
 
 
-def _committed_us(change: ChangeEvent) -> list[int]:
-    """When the change was committed, if its source says so."""
-    return [change.source.ts_us] if change.source.ts_us > 0 else []
+def _suspects(message: Message, state: State | None) -> Iterable[str]:
+    """The orders that a message which cannot be processed may be about."""
+    named = [message.key.decode(errors="replace"), *([state.order.order_id] if state is not None else [])]
+    return filter(is_canonical, map(str.lower, named))
 
 
 def _checked_record(order: Order) -> Record:

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from orderctl.errors import UsageRefused
-from orderctl.stores.cache import Applied, CacheStore, Put
+from orderctl.stores.cache import Advance, Applied, CacheStore, Put
 from orderctl.stores.log import LogStore, Outgoing
 from orderctl.stores.record import Entry, Kind
 
@@ -67,19 +67,26 @@ class RecordingCache:
         self._effects = effects
         self._live = live
 
-    def sync(
-        self, group: int, puts: Sequence[Put], *, expected: int, reached: int, drops: Sequence[str] = ()
-    ) -> list[Applied]:
+    def sync(self, advances: Sequence[Advance]) -> list[list[Applied] | None]:
         """As `CacheStore.sync`; a group whose node went back in time is not dropped, but left to cache-sync.
 
         Raises:
-            UsageRefused: the group's node went back in time.
+            UsageRefused: a group's node went back in time.
 
         """
+        return [self._sync_group(advance) for advance in advances]
+
+    def invalidate(self, order_ids: Sequence[str]) -> int:
+        """As `CacheStore.invalidate`."""
+        present = self._drop(order_ids)
+        return self._cache.invalidate(order_ids) if self._live else present
+
+    def _sync_group(self, advance: Advance) -> list[Applied]:
+        puts, group = advance.puts, advance.group
         before = self._entries([put.record.order_id for put in puts])
         changes = [_change(before[put.record.order_id], put) for put in puts]
-        self._drop(drops)
-        applied = self._sync(group, puts, changes, expected=expected, reached=reached, drops=drops)
+        self._drop(advance.drops)
+        applied = self._applied(advance, changes)
         if applied is None:
             raise UsageRefused(
                 f"the cache of group {group} went back in time", hint="replay once cache-sync has dropped the group"
@@ -89,25 +96,11 @@ class RecordingCache:
                 self._effects.add(put.record.order_id, change)
         return applied
 
-    def invalidate(self, order_ids: Sequence[str]) -> int:
-        """As `CacheStore.invalidate`."""
-        present = self._drop(order_ids)
-        return self._cache.invalidate(order_ids) if self._live else present
-
-    def _sync(
-        self,
-        group: int,
-        puts: Sequence[Put],
-        changes: Sequence[str | None],
-        *,
-        expected: int,
-        reached: int,
-        drops: Sequence[str],
-    ) -> list[Applied] | None:
+    def _applied(self, advance: Advance, changes: Sequence[str | None]) -> list[Applied] | None:
         if self._live:
-            return self._cache.sync(group, puts, expected=expected, reached=reached, drops=drops)
-        [mark] = self._cache.marks([group])
-        if mark is None or mark < expected:
+            return self._cache.sync([advance])[0]
+        [mark] = self._cache.marks([advance.group])
+        if mark is None or mark < advance.expected:
             return None
         return [Applied.NOTHING if change is None else Applied.REPLACED for change in changes]
 

@@ -31,11 +31,21 @@ class Promotion(Struct, frozen=True):
     ttl_ms: int
 
 
-class Put(Struct, frozen=True):
+class Put(Struct, frozen=True, gc=False):
     """A committed version of an order for the cache. `ttl_ms` is for where it becomes or replaces a record."""
 
     record: Record
     ttl_ms: int
+
+
+class Advance(Struct, frozen=True):
+    """What brings one group from where the log was at `expected` to `reached`: `drops` are deleted, `puts` applied."""
+
+    group: int
+    puts: Sequence[Put]
+    expected: int
+    reached: int
+    drops: Sequence[str] = ()
 
 
 class Applied(StrEnum):
@@ -112,8 +122,8 @@ class CacheStore(Protocol):
     Each method is atomic for an order and for nothing more, but `sync` for its whole group; of a batch's items for one order
     the second meets what the first has done. On Redis it is one script call for each group, on the group's own node; so a call
     may have happened for some groups and not for others when it raises: `NodesAway` where some nodes did not answer, from
-    `get`, `tentative`, `promote`, `apply`, `lookup`, `fill` and `marks`. What cannot be held (`TierRejected`), or is of a group
-    that the deployment does not have, is refused before anything is written.
+    `get`, `tentative`, `promote`, `apply`, `lookup`, `fill`, `sync` and `marks`. What cannot be held (`TierRejected`), or is of
+    a group that the deployment does not have, is refused before anything is written.
 
     An expired entry is none, and so is one whose bytes mean nothing. A `ttl_ms` below 1 counts as 1.
 
@@ -180,12 +190,10 @@ class CacheStore(Protocol):
         """Delete; a fill in flight finds its token gone. Returns how many entries there were. Timers stay."""
         ...
 
-    def sync(
-        self, group: int, puts: Sequence[Put], *, expected: int, reached: int, drops: Sequence[str] = ()
-    ) -> list[Applied] | None:
-        """Bring one group from where the log was at `expected` to `reached`, in one atomic step.
+    def sync(self, advances: Sequence[Advance]) -> list[list[Applied] | None]:
+        """Bring groups on, each in one atomic step, and at most once in a call; returns what was done to each group's `puts`.
 
-        None, and nothing done, where the mark is missing or lower than `expected`: the node went back in time. Otherwise `drops`
+        None, and nothing done, where a mark is missing or lower than `expected`: the node went back in time. Otherwise `drops`
         are deleted as by *invalidate* (which leaves no trace in the mark: were it undone, nobody would notice), `puts` go in
         as by *apply*, and the mark becomes `reached`, unless it is higher. Another group's order is `TierRejected`.
         """

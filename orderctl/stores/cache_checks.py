@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orderctl.errors import TierRejected
-from orderctl.ids import group_of
-from orderctl.stores.cache import Fill, Put, Tentative
+from orderctl.ids import PARTITION_DIGITS, group_of
+from orderctl.stores.cache import Advance, Fill, Tentative
 from orderctl.stores.record import TOKEN_BYTES, is_token
 
 _TIER = "cache"
@@ -58,17 +58,23 @@ def check_groups(asked: Sequence[int], *, groups: int) -> None:
             raise TierRejected(_TIER, f"there is no group {group} in a deployment of {groups}")
 
 
-def check_sync(group: int, puts: Sequence[Put], drops: Sequence[str], *, groups: int) -> None:
-    """Refuse another group's orders: the mark that goes with them is this group's.
+def check_sync(advances: Sequence[Advance], *, groups: int) -> None:
+    """Refuse another group's orders: the mark that goes with them is this group's. Nor is a group brought on twice at a time.
 
     Raises:
-        TierRejected: there is no such group, or an order is not in it.
+        TierRejected: there is no such group, it is there twice, or an order is not in it.
 
     """
-    check_groups([group], groups=groups)
-    for order_id in (*(put.record.order_id for put in puts), *drops):
-        if group_of(order_id, groups) != group:
-            raise TierRejected(_TIER, f"order {order_id} is not in group {group}")
+    asked = [advance.group for advance in advances]
+    check_groups(asked, groups=groups)
+    if len(set(asked)) < len(asked):
+        raise TierRejected(_TIER, "a group is to be brought on twice in one call")
+    for advance in advances:
+        # An order of each partition tells as much of the group as all of them.
+        ids = [*(put.record.order_id for put in advance.puts), *advance.drops]
+        for order_id in {order_id[PARTITION_DIGITS]: order_id for order_id in ids}.values():
+            if group_of(order_id, groups) != advance.group:
+                raise TierRejected(_TIER, f"order {order_id} is not in group {advance.group}")
 
 
 def _check_tokens(tokens: Sequence[bytes]) -> None:

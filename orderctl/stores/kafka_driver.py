@@ -254,23 +254,15 @@ def offsets_of(found: Sequence[TopicPartition], places: Sequence[Place]) -> list
 
 def message_of(driver: DriverMessage, place: Place) -> Message:
     """A message as the driver has read it."""
-    headers = driver.headers()
+    headers: Any = driver.headers()  # pairs, in what was read; the driver takes other kinds to publish
     return Message(
         place,
         driver.offset() or 0,
         driver.key() or b"",
         driver.value() or b"",
-        tuple((name, _bytes(value)) for name, value in _pairs(headers)) if headers else (),
+        tuple([(name, value or b"") for name, value in headers]) if headers else (),
         driver.timestamp()[1],
     )
-
-
-def _pairs(headers: Any) -> Any:
-    return headers.items() if isinstance(headers, dict) else headers
-
-
-def _bytes(value: str | bytes | None) -> bytes:
-    return value.encode() if isinstance(value, str) else value or b""
 
 
 def _ms(seconds: float) -> int:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
+from operator import attrgetter
 from typing import Final
 
 from orderctl.stores.log import Message, Place
 
 MESSAGES_MAX: Final = 10_000
 BYTES_MAX: Final = 16 * 1024 * 1024
+
+_value_of = attrgetter("value")
 
 
 class Inbox:
@@ -28,14 +31,14 @@ class Inbox:
         """Whether no more should be fetched for now."""
         return self._messages >= MESSAGES_MAX or self._bytes >= BYTES_MAX
 
-    def put(self, message: Message) -> None:
-        """Add a message behind those of its partition."""
-        line = self._lines.get(message.place)
+    def put(self, place: Place, messages: Sequence[Message]) -> None:
+        """Add messages of one partition behind those that are there of it."""
+        line = self._lines.get(place)
         if line is None:
-            line = self._lines[message.place] = deque()
-        line.append(message)
-        self._messages += 1
-        self._bytes += len(message.value)
+            line = self._lines[place] = deque()
+        line += messages
+        self._messages += len(messages)
+        self._bytes += _bytes_of(messages)
 
     def take(self, limit: int) -> list[Message]:
         """At most `limit`, the same share of each partition as far as it has so many; who was served goes behind the others."""
@@ -48,7 +51,7 @@ class Inbox:
                 if line:
                     self._lines[place] = line
         self._messages -= len(taken)
-        self._bytes -= sum(len(message.value) for message in taken)
+        self._bytes -= _bytes_of(taken)
         return taken
 
     def keep(self, places: Container[Place]) -> None:
@@ -62,4 +65,8 @@ class Inbox:
     def _replace(self, lines: Iterable[deque[Message]]) -> None:
         self._lines = {line[0].place: line for line in lines}
         self._messages = sum(len(line) for line in self._lines.values())
-        self._bytes = sum(len(message.value) for line in self._lines.values() for message in line)
+        self._bytes = sum(map(_bytes_of, self._lines.values()))
+
+
+def _bytes_of(messages: Iterable[Message]) -> int:
+    return sum(map(len, map(_value_of, messages)))

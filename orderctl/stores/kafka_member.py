@@ -7,6 +7,7 @@ takes its commit: it keeps which partitions it had when it last polled, and unde
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -189,12 +190,15 @@ class KafkaMember:
 
     def _receive(self, found: Sequence[DriverMessage]) -> None:
         failure: KafkaError | None = None
+        came: defaultdict[Place, list[Message]] = defaultdict(list)
         for driver in found:
             error = driver.error()
             if error is not None:
                 failure = failure or error
             elif (place := self._places.get((driver.topic(), driver.partition()))) is not None:
-                self._inbox.put(message_of(driver, place))
+                came[place].append(message_of(driver, place))
+        for place, messages in came.items():
+            self._inbox.put(place, messages)
         if failure is not None:
             self._fail(failure)
 

@@ -35,6 +35,7 @@ NO_MERCHANT: Final = bytes(16)
 NO_TIMER: Final = 0
 
 _STATUSES: Final = tuple(Status)
+_PLACES: Final = {status: place for place, status in enumerate(_STATUSES)}
 _NO_STATUS: Final = 255
 
 
@@ -109,9 +110,8 @@ def is_token(token: bytes) -> bool:
 
 def encode_record(record: Record, *, token: bytes = NO_TOKEN) -> bytes:
     """A record's bytes; with a token, a tentative's."""
-    kind = Kind.RECORD if token == NO_TOKEN else Kind.TENTATIVE
-    status = _STATUSES.index(record.status)
-    return HEADER.pack(FORMAT, kind.encode(), status, record.version, token, record.merchant) + record.body
+    kind = b"R" if token == NO_TOKEN else b"T"
+    return HEADER.pack(FORMAT, kind, _PLACES[record.status], record.version, token, record.merchant) + record.body
 
 
 def encode_marker(kind: Kind, *, version: int = 0, token: bytes = NO_TOKEN) -> bytes:

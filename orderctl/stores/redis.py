@@ -20,6 +20,7 @@ from orderctl.stores.cache import (
     ABSENT_TTL_MAX_MS,
     LEASE_TTL_MS,
     TENTATIVE_TTL_MAX_MS,
+    Advance,
     Applied,
     Busy,
     Fill,
@@ -35,8 +36,9 @@ from orderctl.stores.cache_checks import check_fills, check_groups, check_lookup
 from orderctl.stores.record import NO_TIMER, Entry, Kind, decode, encode_marker, encode_record
 from orderctl.stores.redis_calls import Call, Caller
 from orderctl.stores.redis_map import GroupMap
-from orderctl.stores.redis_nodes import Access, Argument, parse_addresses
+from orderctl.stores.redis_nodes import Access, parse_addresses
 from orderctl.stores.redis_scripts import Script, script
+from orderctl.stores.redis_words import Spelt, Word, spell_put
 
 APPLIED: Final = (
     Applied.NOTHING,
@@ -121,7 +123,7 @@ class RedisCacheStore:
     def tentative(self, tentatives: Sequence[Tentative]) -> list[bool]:
         check_tentatives(tentatives)
 
-        def arguments(at: int) -> tuple[Argument, ...]:
+        def arguments(at: int) -> tuple[Word, ...]:
             tentative = tentatives[at]
             record = tentative.record
             return encode_record(record, token=tentative.token), tentative.expires_at_us // 1000, record.timer_at_ms
@@ -130,7 +132,7 @@ class RedisCacheStore:
         return _told(self._each(self._tentative, ids, arguments, head=(TENTATIVE_TTL_MAX_MS,)), bool)
 
     def promote(self, promotions: Sequence[Promotion]) -> list[bool]:
-        def arguments(at: int) -> tuple[Argument, ...]:
+        def arguments(at: int) -> tuple[Word, ...]:
             return promotions[at].token, max(1, promotions[at].ttl_ms)
 
         ids = [promotion.order_id for promotion in promotions]
@@ -138,12 +140,12 @@ class RedisCacheStore:
 
     def apply(self, puts: Sequence[Put]) -> list[Applied]:
         ids = [put.record.order_id for put in puts]
-        return _told(self._each(self._apply, ids, lambda at: _put_arguments(puts[at])), APPLIED.__getitem__)
+        return _told(self._each(self._apply, ids, lambda at: (_spelt_put(puts[at]),)), APPLIED.__getitem__)
 
     def lookup(self, order_ids: Sequence[str], *, tokens: Sequence[bytes]) -> list[LookupOutcome]:
         check_lookup(order_ids, tokens)
 
-        def arguments(at: int) -> tuple[Argument, ...]:
+        def arguments(at: int) -> tuple[Word, ...]:
             return (encode_marker(Kind.LEASE, token=tokens[at]),)
 
         found = self._each(self._lookup, order_ids, arguments, head=(LEASE_TTL_MS,))
@@ -159,20 +161,10 @@ class RedisCacheStore:
         calls, _ = self._calls("UNLINK", order_ids)
         return sum(map(_total, self._caller.run(calls)))
 
-    def sync(
-        self, group: int, puts: Sequence[Put], *, expected: int, reached: int, drops: Sequence[str] = ()
-    ) -> list[Applied] | None:
-        check_sync(group, puts, drops, groups=self._groups)
-        call = Call(
-            group,
-            self._sync,
-            [mark_key(group), *map(self._key, drops), *(self._key(put.record.order_id) for put in puts)],
-            (expected, reached, len(drops)),
-            [argument for put in puts for argument in _put_arguments(put)],
-            is_whole=True,
-        )
-        [done] = self._caller.run([call])
-        return None if done is None else [APPLIED[one] for one in done]
+    def sync(self, advances: Sequence[Advance]) -> list[list[Applied] | None]:
+        check_sync(advances, groups=self._groups)
+        replies = self._caller.run_each([self._sync_call(advance) for advance in advances])
+        return _told(replies, lambda done: None if done is None else [APPLIED[one] for one in done])
 
     def marks(self, groups: Sequence[int]) -> list[int | None]:
         check_groups(groups, groups=self._groups)
@@ -204,8 +196,21 @@ class RedisCacheStore:
     def close(self) -> None:
         self._caller.close()
 
-    def _key(self, order_id: str) -> str:
-        return entry_key(order_id, self._groups)
+    def _sync_call(self, advance: Advance) -> Call:
+        group, puts, drops = advance.group, advance.puts, advance.drops
+        prefix = _entries(group)
+        return Call(
+            group,
+            self._sync,
+            [
+                mark_key(group),
+                *(prefix + order_id for order_id in drops),
+                *(prefix + put.record.order_id for put in puts),
+            ],
+            (advance.expected, advance.reached, len(drops)),
+            list(map(_spelt_put, puts)),
+            is_whole=True,
+        )
 
     def _left_ms(self, order_ids: Sequence[str], key: Callable[[str, int], str]) -> list[int | None]:
         groups = self._groups
@@ -216,9 +221,9 @@ class RedisCacheStore:
         self,
         what: Script | str,
         order_ids: Sequence[str],
-        arguments: Callable[[int], Sequence[Argument]] = lambda _: (),
+        arguments: Callable[[int], Sequence[Word]] = lambda _: (),
         *,
-        head: Sequence[Argument] = (),
+        head: Sequence[Word] = (),
     ) -> list[Any]:
         """What is returned for each order, or why nothing is; `arguments` gives those of the order at a place."""
         calls, places = self._calls(what, order_ids, arguments, head=head)
@@ -232,9 +237,9 @@ class RedisCacheStore:
         self,
         what: Script | str,
         order_ids: Sequence[str],
-        arguments: Callable[[int], Sequence[Argument]] = lambda _: (),
+        arguments: Callable[[int], Sequence[Word]] = lambda _: (),
         *,
-        head: Sequence[Argument] = (),
+        head: Sequence[Word] = (),
     ) -> tuple[list[Call], list[list[int]]]:
         """The calls that it takes, and the places of the orders that each is for, in the order asked."""
         by_group: dict[int, list[int]] = {}
@@ -264,11 +269,11 @@ def _decode_or_none(value: bytes | None) -> Entry | None:
         return None
 
 
-def _put_arguments(put: Put) -> tuple[Argument, ...]:
-    return encode_record(put.record), max(1, put.ttl_ms), put.record.timer_at_ms
+def _spelt_put(put: Put) -> Spelt:
+    return spell_put(encode_record(put.record), max(1, put.ttl_ms), put.record.timer_at_ms)
 
 
-def _fill_arguments(fill: Fill) -> tuple[Argument, ...]:
+def _fill_arguments(fill: Fill) -> tuple[Word, ...]:
     if fill.record is None:
         return fill.token, encode_marker(Kind.ABSENT), max(1, min(fill.ttl_ms, ABSENT_TTL_MAX_MS)), NO_TIMER
     return fill.token, encode_record(fill.record), max(1, fill.ttl_ms), fill.record.timer_at_ms

@@ -21,8 +21,9 @@ from redis import exceptions as driver
 from orderctl.clock import Clock
 from orderctl.errors import TierError
 from orderctl.stores.redis_map import GroupMap
-from orderctl.stores.redis_nodes import MISPLACED, Address, Argument, Command, Node, translate
+from orderctl.stores.redis_nodes import MISPLACED, Address, Command, Node, translate
 from orderctl.stores.redis_scripts import Script
+from orderctl.stores.redis_words import Word
 
 MOVE_PATIENCE_S: Final = 2.0
 """So long a call that must stay whole waits for a slot to arrive; whoever follows the log asks again later."""
@@ -42,8 +43,8 @@ class Call(Struct, frozen=True):
     group: int
     what: Script | str
     keys: Sequence[str]
-    head: Sequence[Argument] = ()
-    arguments: Sequence[Argument] = ()
+    head: Sequence[Word] = ()
+    arguments: Sequence[Word] = ()
     is_whole: bool = False
 
     def command(self, *, with_text: bool) -> Command:

@@ -15,6 +15,7 @@ from redis.retry import Retry
 from orderctl.clock import Clock
 from orderctl.errors import ConfigError, TierError, TierRejected, TierUnavailable
 from orderctl.secret import Secret
+from orderctl.stores.redis_words import Word, spell
 
 TIER: Final = "cache"
 SILENCE_S: Final = 1.0
@@ -22,8 +23,7 @@ SILENCE_S: Final = 1.0
 KNOCK_S: Final = 0.2
 """How long the one call waits that then knocks for all, at all such nodes; before an answer nothing else is sent."""
 
-Argument = bytes | str | int
-Command = Sequence[Argument]
+Command = Sequence[Word]
 
 # Enough for what came in while others were waited for: a node must not count as silent since another one is.
 _SHORTEST_WAIT_S: Final = 0.02
@@ -195,8 +195,8 @@ class Conversation:
             return
         try:
             self._connection = self._node.pool.get_connection()
-            packed = self._connection.pack_commands(self._commands)  # type: ignore[no-untyped-call]
-            self._connection.send_packed_command(packed)  # type: ignore[no-untyped-call]
+            spelt = b"".join(map(spell, self._commands))
+            self._connection.send_packed_command([spelt])  # type: ignore[no-untyped-call]
         except driver.RedisError as error:
             self._error = self._node.note(error)
 

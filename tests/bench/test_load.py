@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from orderctl.bench.load import Load, request_bytes, run_load
-from orderctl.bench.measuring import apart, cpu_s_of, latency_of, measured, memory_mib_of
+from orderctl.bench.measuring import Measure, apart, cpu_s_of, latency_of, measured, memory_mib_of
 from orderctl.bench.serving import constant, measure_http
 from orderctl.errors import OrderctlError, TierUnavailable
 
@@ -106,3 +106,14 @@ def test_a_process_of_its_own_is_measured_by_itself() -> None:
     assert 0 < measure.cpu_s <= cpu_s_of(os.getpid()) - before + 0.05
     assert memory_mib_of(os.getpid()) > 10
     assert apart(os.getpid) != os.getpid()
+
+
+def measured_spin() -> Measure:
+    return measured(spin)
+
+
+def test_the_memory_of_whoever_started_it_is_not_its_own() -> None:
+    """A scenario's process prepares hundreds of thousands of orders, and then starts the one that is measured."""
+    ballast = bytearray(400 << 20)
+    assert apart(measured_spin).memory_mib < 300
+    assert len(ballast) >> 20 == 400

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from orderctl.order import Order
 from orderctl.stores.cache import CacheStore, Granted
-from tests.contract.cache_harness import CacheHarness, CacheSuite, at_version, entry_of, filled, orders_of, put, token
+from tests.contract.cache_harness import (
+    CacheHarness,
+    CacheSuite,
+    at_version,
+    entry_of,
+    filled,
+    orders_of,
+    put,
+    sync,
+    token,
+)
 
 GROUP = 9
 ORDERS = orders_of(GROUP, 2)
@@ -71,9 +81,9 @@ class World:
         puts = [put(order) for order, readable in batch if readable]
         drops = [order.order_id for order, readable in batch if not readable]
         reached = self.reached + len(batch)
-        if self.cache.sync(GROUP, puts, expected=self.reached, reached=reached, drops=drops) is None:
+        if sync(self.cache, GROUP, puts, expected=self.reached, reached=reached, drops=drops) is None:
             self.cache.reset_group(GROUP, mark=self.reached)
-            assert self.cache.sync(GROUP, puts, expected=self.reached, reached=reached, drops=drops) is not None
+            assert sync(self.cache, GROUP, puts, expected=self.reached, reached=reached, drops=drops) is not None
         self.reached = reached
 
     def watch(self) -> None:

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from orderctl.errors import TierRejected
 from orderctl.stores.cache import CacheStore
-from tests.contract.cache_harness import GROUPS, RUBBISH, CacheHarness, CacheSuite, orders_of, put, token
+from tests.contract.cache_harness import GROUPS, RUBBISH, CacheHarness, CacheSuite, orders_of, put, sync, token
 
 GROUP, OTHER = 5, 6
 
@@ -39,7 +39,7 @@ class ScanningContract(CacheSuite):
         self.make_record(cache, record, other)
         cache.apply([put(structs.replace(bare, deadline_at=harness.now_us() + 60_000_000))])
         assert cache.timer_ttl_ms([bare.order_id]) != [None]
-        assert cache.sync(GROUP, [], expected=0, reached=7) is None
+        assert sync(cache, GROUP, [], expected=0, reached=7) is None
         assert set(listed(cache, GROUP)) == {one.order_id for one in (rubbish, lease, absent, tentative, record)}
         assert set(listed(cache, OTHER)) == {other.order_id}
         assert not listed(cache, GROUP + 2)

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from orderctl.errors import TierRejected
 from orderctl.order import Order
-from orderctl.stores.cache import Applied, CacheStore, Granted, Promotion, Put
+from orderctl.stores.cache import Advance, Applied, CacheStore, Granted, Promotion, Put
 from orderctl.stores.record import Kind
 from tests.contract.cache_contract_batches import ROUNDS, race
 from tests.contract.cache_harness import (
@@ -24,6 +24,7 @@ from tests.contract.cache_harness import (
     not_found,
     orders_of,
     put,
+    sync,
     token,
 )
 
@@ -51,7 +52,7 @@ class SyncingContract(CacheSuite):
             five = structs.replace(order, version=5)
             self.make(state, cache, harness, five)
             news = [put(structs.replace(five, version=version, status_reason=reason), ttl_ms=1_000)]
-            outcomes.append(cache.sync(GROUP, news, expected=MARK, reached=MARK) if number else cache.apply(news))
+            outcomes.append(sync(cache, GROUP, news, expected=MARK, reached=MARK) if number else cache.apply(news))
         assert outcomes[0] == outcomes[1]
         applied, synced = cache.get([order.order_id for order in twins])
         assert (applied is None) == (synced is None)
@@ -71,7 +72,7 @@ class SyncingContract(CacheSuite):
         cache.reset_group(GROUP, mark=MARK)
         self.make_record(cache, order)
         newer = at_version(order, 2)
-        outcome = cache.sync(GROUP, [put(newer)], expected=expected, reached=expected + 1)
+        outcome = sync(cache, GROUP, [put(newer)], expected=expected, reached=expected + 1)
         assert outcome == ([Applied.REPLACED] if follows else None)
         assert cache.marks([GROUP]) == [max(MARK, expected + 1) if follows else MARK]
         self.assert_holds(cache, newer if follows else order)
@@ -89,7 +90,7 @@ class SyncingContract(CacheSuite):
         before = [harness.peek(order.order_id) for order in orders]
         news, ids = [put(at_version(order, 2)) for order in orders], [order.order_id for order in orders]
         expected = 0 if mark is None else mark + 1
-        assert cache.sync(GROUP, news, expected=expected, reached=99, drops=ids) is None
+        assert sync(cache, GROUP, news, expected=expected, reached=99, drops=ids) is None
         assert cache.marks([GROUP]) == [mark]
         assert [harness.peek(order.order_id) for order in orders] == before
 
@@ -98,8 +99,8 @@ class SyncingContract(CacheSuite):
         [order] = orders_of(GROUP, 1)
         cache.reset_group(GROUP, mark=0)
         self.make_record(cache, at_version(order, 3))
-        assert cache.sync(GROUP, [], expected=0, reached=MARK) == []
-        assert cache.sync(GROUP, [put(order)], expected=0, reached=1) == [Applied.KEPT_NEWER]
+        assert sync(cache, GROUP, [], expected=0, reached=MARK) == []
+        assert sync(cache, GROUP, [put(order)], expected=0, reached=1) == [Applied.KEPT_NEWER]
         assert cache.marks([GROUP]) == [MARK]
         self.assert_holds(cache, at_version(order, 3))
 
@@ -107,9 +108,9 @@ class SyncingContract(CacheSuite):
         """A batch may hold nothing but deletions, and they count as done. An offset is exact up to where a double ends."""
         cache.reset_group(GROUP, mark=0)
         for offset in (1, 2**32, OFFSET_MAX - 1, OFFSET_MAX):
-            assert cache.sync(GROUP, [], expected=0, reached=offset) == []
+            assert sync(cache, GROUP, [], expected=0, reached=offset) == []
             assert cache.marks([GROUP]) == [offset]
-        assert cache.sync(GROUP, [], expected=OFFSET_MAX, reached=OFFSET_MAX) == []
+        assert sync(cache, GROUP, [], expected=OFFSET_MAX, reached=OFFSET_MAX) == []
 
     @pytest.mark.parametrize("state", STATES)
     def test_drops_delete_whatever_is_there(self, cache: CacheStore, harness: CacheHarness, state: str) -> None:
@@ -118,7 +119,7 @@ class SyncingContract(CacheSuite):
         cache.reset_group(GROUP, mark=MARK)
         self.make(state, cache, harness, gone)
         self.make_record(cache, stays)
-        outcome = cache.sync(GROUP, [put(at_version(gone, 2))], expected=MARK, reached=MARK + 1, drops=[gone.order_id])
+        outcome = sync(cache, GROUP, [put(at_version(gone, 2))], expected=MARK, reached=MARK + 1, drops=[gone.order_id])
         assert outcome == [Applied.NOTHING]
         assert harness.peek(gone.order_id) is None
         self.assert_holds(cache, stays)
@@ -129,7 +130,7 @@ class SyncingContract(CacheSuite):
         [order] = orders_of(GROUP, 1)
         cache.reset_group(GROUP, mark=MARK)
         self.make_lease(cache, order, MINE)
-        assert cache.sync(GROUP, [], expected=MARK, reached=MARK + 1, drops=[order.order_id]) == []
+        assert sync(cache, GROUP, [], expected=MARK, reached=MARK + 1, drops=[order.order_id]) == []
         assert cache.fill([filled(order, MINE)]) == [False]
         assert cache.lookup([order.order_id], tokens=[OTHER]) == [Granted(OTHER)]
 
@@ -139,12 +140,32 @@ class SyncingContract(CacheSuite):
         cache.reset_group(GROUP, mark=MARK)
         self.make_record(cache, one, two)
         puts = [put(at_version(one, version)) for version in (3, 2, 3)]
-        assert cache.sync(GROUP, puts, expected=MARK, reached=MARK, drops=[two.order_id] * 2) == [
+        assert sync(cache, GROUP, puts, expected=MARK, reached=MARK, drops=[two.order_id] * 2) == [
             Applied.REPLACED,
             Applied.KEPT_NEWER,
             Applied.REPLACED,
         ]
         assert cache.get([one.order_id, two.order_id]) == [entry_of(at_version(one, 3)), None]
+
+    def test_groups_in_one_call_fare_each_by_itself(self, cache: CacheStore) -> None:
+        """One whose node went back in time keeps nobody else from going on; none is to be brought on twice at a time."""
+        groups = (GROUP, NEIGHBOUR, NEIGHBOUR + 1)
+        orders = [orders_of(group, 1)[0] for group in groups]
+        for group, mark in zip(groups, (MARK, MARK - 1, MARK), strict=True):
+            cache.reset_group(group, mark=mark)
+        self.make_record(cache, orders[0], orders[1])
+        advances = [
+            Advance(group, [put(at_version(order, 2))], MARK, MARK + 1)
+            for group, order in zip(groups, orders, strict=True)
+        ]
+        with pytest.raises(TierRejected, match="twice"):
+            cache.sync([*advances, advances[0]])
+        assert cache.sync(advances) == [[Applied.REPLACED], None, [Applied.NOTHING]]
+        assert cache.marks(groups) == [MARK + 1, MARK - 1, MARK + 1]
+        assert cache.get([order.order_id for order in orders]) == [
+            *(entry_of(at_version(orders[0], 2)), entry_of(orders[1]), None),
+        ]
+        assert cache.sync([]) == []
 
     def test_five_hundred_orders_in_one_sync(self, cache: CacheStore) -> None:
         """A whole batch of the log, with as many drops."""
@@ -153,8 +174,13 @@ class SyncingContract(CacheSuite):
         cache.reset_group(GROUP, mark=MARK)
         self.make_record(cache, *orders)
         newer = [at_version(order, 2) for order in kept]
-        outcome = cache.sync(
-            GROUP, list(map(put, newer)), expected=MARK, reached=2_000, drops=[order.order_id for order in dropped]
+        outcome = sync(
+            cache,
+            GROUP,
+            list(map(put, newer)),
+            expected=MARK,
+            reached=2_000,
+            drops=[order.order_id for order in dropped],
         )
         assert outcome == [Applied.REPLACED] * 500
         entries = cache.get([order.order_id for order in orders])
@@ -169,7 +195,7 @@ class SyncingContract(CacheSuite):
         both = [at_version(ours, 2), at_version(theirs, 2)]
         puts, drops = ([put(o) for o in both], []) if what == "puts" else ([], [o.order_id for o in both])
         with pytest.raises(TierRejected, match="cache"):
-            cache.sync(GROUP, puts, expected=MARK, reached=MARK + 1, drops=drops)
+            sync(cache, GROUP, puts, expected=MARK, reached=MARK + 1, drops=drops)
         assert cache.marks([GROUP]) == [MARK]
         self.assert_holds(cache, ours)
         self.assert_holds(cache, theirs)
@@ -178,7 +204,7 @@ class SyncingContract(CacheSuite):
     def test_there_are_no_other_groups_than_the_deployments(self, cache: CacheStore, group: int) -> None:
         """Nobody would ever ask for such a group's mark again."""
         with pytest.raises(TierRejected, match="cache"):
-            cache.sync(group, [], expected=0, reached=1)
+            sync(cache, group, [], expected=0, reached=1)
         with pytest.raises(TierRejected, match="cache"):
             cache.marks([0, group])
         with pytest.raises(TierRejected, match="cache"):
@@ -240,14 +266,14 @@ class SyncingContract(CacheSuite):
         self.make_lease(cache, loading, MINE)
         past = harness.snapshot()
         newer = [put(at_version(order, 2)) for order in (cached, loading)]
-        assert cache.sync(GROUP, newer, expected=MARK, reached=MARK + 2) == [Applied.REPLACED, Applied.FLOOR_RAISED]
+        assert sync(cache, GROUP, newer, expected=MARK, reached=MARK + 2) == [Applied.REPLACED, Applied.FLOOR_RAISED]
         harness.put_back(past)
         self.assert_holds(cache, cached)
         assert cache.marks([GROUP]) == [MARK]
-        assert cache.sync(GROUP, [], expected=MARK + 2, reached=MARK + 3) is None
+        assert sync(cache, GROUP, [], expected=MARK + 2, reached=MARK + 3) is None
         assert cache.reset_group(GROUP, mark=MARK + 2) == 2
         assert cache.fill([filled(loading, MINE)]) == [False]
-        assert cache.sync(GROUP, [], expected=MARK + 2, reached=MARK + 3) == []
+        assert sync(cache, GROUP, [], expected=MARK + 2, reached=MARK + 3) == []
         assert cache.get([cached.order_id, loading.order_id]) == [None, None]
 
     def test_an_emptied_cache_has_no_marks(self, cache: CacheStore, harness: CacheHarness) -> None:
@@ -256,7 +282,7 @@ class SyncingContract(CacheSuite):
         cache.reset_group(GROUP, mark=MARK)
         harness.put_back(emptied)
         assert cache.marks([GROUP]) == [None]
-        assert cache.sync(GROUP, [], expected=0, reached=1) is None
+        assert sync(cache, GROUP, [], expected=0, reached=1) is None
 
 
 class SyncingRaceContract(CacheSuite):
@@ -290,7 +316,7 @@ class SyncingRaceContract(CacheSuite):
         newer = [at_version(order, 2) for order in (one, two)]
         for _ in range(ROUNDS):
             harness.put_back(past)
-            assert cache.sync(GROUP, [], expected=MARK, reached=MARK + 5) == []
+            assert sync(cache, GROUP, [], expected=MARK, reached=MARK + 5) == []
             race(
                 [
                     partial(self.follow, cache, list(map(put, newer)), MARK + 5, MARK + 7),
@@ -354,7 +380,7 @@ class SyncingRaceContract(CacheSuite):
             assert all(entry is None or entry.kind in {Kind.RECORD, Kind.LEASE} for entry in entries[:5])
 
     def follow(self, cache: CacheStore, batch: list[Put], expected: int, reached: int) -> list[Applied]:
-        return cache.sync(GROUP, batch, expected=expected, reached=reached) or []
+        return sync(cache, GROUP, batch, expected=expected, reached=reached) or []
 
     def reset(self, cache: CacheStore, mark: int) -> list[int]:
         return [cache.reset_group(GROUP, mark=mark)]

@@ -18,6 +18,7 @@ from tests.contract.cache_harness import (
     not_found,
     orders_of,
     put,
+    sync,
     token,
 )
 
@@ -41,7 +42,7 @@ class TimerContract(CacheSuite):
         puts = [put(order, ttl_ms=ttl_ms) for order in orders]
         if way == "apply":
             return cache.apply(puts)
-        return cache.sync(GROUP, puts, expected=0, reached=MARK)
+        return sync(cache, GROUP, puts, expected=0, reached=MARK)
 
     def assert_timer(self, cache: CacheStore, harness: CacheHarness, order: Order) -> None:
         """The order has a timer that goes off at its deadline."""
@@ -161,7 +162,7 @@ class TimerContract(CacheSuite):
         assert cache.invalidate(ids) == 1
         self.assert_timer(cache, harness, order)
         cache.reset_group(GROUP, mark=MARK)
-        cache.sync(GROUP, [], expected=MARK, reached=MARK, drops=ids)
+        sync(cache, GROUP, [], expected=MARK, reached=MARK, drops=ids)
         assert cache.reset_group(GROUP, mark=MARK) == 0
         self.assert_timer(cache, harness, order)
 

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from orderctl.ids import group_of, new_order_id, partition_of
 from orderctl.order import Order, Status
-from orderctl.stores.cache import CacheStore, Fill, Granted, Put, Tentative
+from orderctl.stores.cache import Advance, Applied, CacheStore, Fill, Granted, Put, Tentative
 from orderctl.stores.record import NO_TOKEN, Entry, Kind, record_of
 
 TTL_MS = 60_000
@@ -113,6 +113,14 @@ def token(number: int) -> bytes:
 def put(order: Order, *, ttl_ms: int = TTL_MS) -> Put:
     """`order` as *apply* takes it."""
     return Put(record_of(order), ttl_ms)
+
+
+def sync(
+    cache: CacheStore, group: int, puts: Sequence[Put], *, expected: int, reached: int, drops: Sequence[str] = ()
+) -> list[Applied] | None:
+    """Bring one group on, and no other."""
+    [applied] = cache.sync([Advance(group, puts, expected, reached, drops)])
+    return applied
 
 
 def filled(order: Order, holder: bytes, *, ttl_ms: int = TTL_MS) -> Fill:

@@ -15,7 +15,7 @@ from orderctl.errors import TierUnavailable
 from orderctl.stores.cache import Applied, Busy
 from orderctl.stores.sqlite.cache import SWEEP_COUNT, boot_id
 from tests.contract.cache_contract import CacheContract
-from tests.contract.cache_harness import GROUPS, CacheSuite, an_order, entry_of, filled, put, token
+from tests.contract.cache_harness import GROUPS, CacheSuite, an_order, entry_of, filled, put, sync, token
 from tests.contract.cache_sqlite_harness import SqliteCacheHarness
 
 
@@ -119,7 +119,7 @@ class TestPower(CacheSuite):
         assert harness.open(boot=boot).get([order.order_id]) == [None]
         assert harness.rows() == 0
         assert before.marks([0]) == [None]
-        assert before.sync(0, [], expected=5, reached=6) is None
+        assert sync(before, 0, [], expected=5, reached=6) is None
 
     def test_entries_of_an_unknown_run_are_dropped(self, harness: SqliteCacheHarness) -> None:
         """Two runs that nobody knows are not the same run."""

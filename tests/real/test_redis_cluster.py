@@ -33,6 +33,7 @@ from tests.contract.cache_harness import (
     filled,
     orders_of,
     put,
+    sync,
     token,
 )
 from tests.real.redis_servers import TIMEOUT_S, RedisServers, redis_servers, wait_for
@@ -140,7 +141,7 @@ class TestSpread(RedisSuite):
         assert cache.get(ids) == [None, entry_of(good)]
         assert cache.apply([put(odd), put(good)]) == [Applied.DELETED, Applied.REPLACED]
         servers.owner(8).ask("RPUSH", mark_key(8), "x")
-        assert cache.sync(8, [], expected=0, reached=1) is None
+        assert sync(cache, 8, [], expected=0, reached=1) is None
 
 
 class TestForgetting(RedisSuite):
@@ -366,8 +367,8 @@ class TestRoom(RedisSuite):
         with servers.owner(5).out_of_memory():
             assert cache.apply([put(at_version(orders[0], 2))]) == [Applied.REPLACED]
             news = [put(at_version(orders[1], 2))]
-            assert cache.sync(5, news, expected=1, reached=1) == [Applied.REPLACED]
-            assert cache.sync(5, news, expected=1, reached=2, drops=[ids[2]]) == [Applied.REPLACED]
+            assert sync(cache, 5, news, expected=1, reached=1) == [Applied.REPLACED]
+            assert sync(cache, 5, news, expected=1, reached=2, drops=[ids[2]]) == [Applied.REPLACED]
             assert cache.get(ids) == [
                 entry_of(at_version(orders[0], 2)),
                 entry_of(at_version(orders[1], 2)),

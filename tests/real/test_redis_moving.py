@@ -14,7 +14,7 @@ from orderctl.order import Order
 from orderctl.stores.cache import Applied, Busy, CacheStore, Granted, Promotion, Tentative
 from orderctl.stores.record import Kind, record_of
 from orderctl.stores.redis import RedisCacheStore, entry_key, mark_key
-from tests.contract.cache_harness import GROUPS, TTL_MS, at_version, entry_of, filled, orders_of, put, token
+from tests.contract.cache_harness import GROUPS, TTL_MS, at_version, entry_of, filled, orders_of, put, sync, token
 from tests.real.redis_servers import Move, RedisServers, Server, redis_servers, wait_for
 from tests.real.redis_suite import RedisSuite
 from tests.stack import needs
@@ -69,7 +69,7 @@ class TestMoving(RedisSuite):
         assert cache.apply([put(at_version(order, 2)) for order in orders]) == [Applied.REPLACED] * 5
         assert cache.marks([GROUP]) == [MARK]
         news = [put(at_version(order, 3)) for order in orders]
-        assert cache.sync(GROUP, news, expected=MARK, reached=MARK + 1) == [Applied.REPLACED] * 5
+        assert sync(cache, GROUP, news, expected=MARK, reached=MARK + 1) == [Applied.REPLACED] * 5
         assert cache.invalidate(ids) == 5
 
     def test_keys_are_at_both_ends(self, cache: RedisCacheStore, move: Move) -> None:
@@ -116,7 +116,7 @@ class TestMoving(RedisSuite):
         move.carry(key(one))
         news = [put(at_version(order, 2)) for order in (one, two)]
         with ThreadPoolExecutor(1) as pool:
-            following = pool.submit(cache.sync, GROUP, news, expected=MARK, reached=MARK + 2)
+            following = pool.submit(sync, cache, GROUP, news, expected=MARK, reached=MARK + 2)
             wait_for(lambda: "errorstat_TRYAGAIN" in move.source.client.info("errorstats"), "it was told to try again")
             assert cache.marks([GROUP]) == [MARK]
             assert cache.get([one.order_id, two.order_id]) == [entry_of(one), entry_of(two)]
@@ -132,7 +132,7 @@ class TestMoving(RedisSuite):
         move.begin()
         move.carry(key(one))
         with pytest.raises(TierUnavailable, match="TryAgain"):
-            cache.sync(GROUP, [put(at_version(one, 2)), put(at_version(two, 2))], expected=MARK, reached=MARK + 2)
+            sync(cache, GROUP, [put(at_version(one, 2)), put(at_version(two, 2))], expected=MARK, reached=MARK + 2)
         assert cache.get([one.order_id, two.order_id]) == [entry_of(one), entry_of(two)]
         assert cache.marks([GROUP]) == [MARK]
 

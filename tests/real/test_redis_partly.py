@@ -13,7 +13,7 @@ import pytest
 from orderctl.clock import SystemClock
 from orderctl.errors import TierUnavailable
 from orderctl.order import Order
-from orderctl.stores.cache import Applied, CacheStore, Granted, NodesAway, Promotion, Tentative
+from orderctl.stores.cache import Advance, Applied, CacheStore, Granted, NodesAway, Promotion, Tentative
 from orderctl.stores.record import record_of
 from orderctl.stores.redis import RedisCacheStore
 from orderctl.stores.redis_nodes import KNOCK_S, SILENCE_S
@@ -56,15 +56,19 @@ class TestOneAway(RedisSuite):
         """In the order asked, with the error of its node in the place of an order that cannot be asked for."""
         ids, later = [order.order_id for order in orders], [at_version(order, 2) for order in orders]
         promotions = [Promotion(order_id, token(3), TTL_MS) for order_id in ids]
+        groups = [group_on(servers, server) for server in servers.servers]
+        advances = [Advance(group, [put(order)], 0, 1) for group, order in zip(groups, later, strict=True)]
         calls: list[tuple[Callable[[CacheStore], Any], object]] = [
             (lambda cache: cache.lookup(ids, tokens=[token(1)] * 3), Granted(token(1))),
             (lambda cache: cache.fill([filled(order, token(1)) for order in orders]), True),
             (lambda cache: cache.apply([put(order) for order in later]), Applied.REPLACED),
+            (lambda cache: cache.sync(advances), [Applied.REPLACED]),
             (lambda cache: cache.tentative([tentative(order) for order in orders]), False),
             (lambda cache: cache.promote(promotions), False),
-            (lambda cache: cache.marks([group_on(servers, server) for server in servers.servers]), None),
+            (lambda cache: cache.marks(groups), 1),
         ]
-        cache.ping()
+        for group in groups:
+            cache.reset_group(group, mark=0)
         servers.servers[1].kill()
         try:
             for call, expected in calls:

@@ -11,6 +11,7 @@ from msgspec import structs
 from orderctl.errors import TierUnavailable
 from orderctl.event import Op
 from orderctl.order import Status
+from orderctl.services.cache_sync import GROUP_EVENTS_MAX
 from orderctl.stores.log import CHANGES, Outgoing, Place
 from orderctl.stores.record import Entry, Kind
 from tests.contract.cache_harness import (
@@ -68,13 +69,13 @@ class TestFollowing(CacheSuite):
         assert flow.follow(flow.process()) == {HERE: 1}
         assert flow.entry(order) is None
 
-    def test_a_batch_is_one_call_for_each_group(self, flow: Following) -> None:
+    def test_a_batch_is_one_call_for_all_groups(self, flow: Following) -> None:
         """However the messages of several groups are mixed, and however many versions of an order there are."""
         ours, theirs = flow.cached_orders(GROUP, 2), flow.cached_orders(OTHER_GROUP, 2)
         flow.publish(*(message_of(at_version(o, v)) for v in range(2, 7) for o in (*ours, *theirs)))
         messages = sorted(flow.poll(), key=lambda message: message.offset)
         assert flow.process().apply(messages) == {HERE: 10, Place(CHANGES, OTHER_GROUP): 10}
-        assert flow.cache.calls == ["sync", "sync"]
+        assert flow.cache.calls == ["sync"]
         for order in (*ours, *theirs):
             assert flow.entry(order) == entry_of(at_version(order, 6))
 
@@ -156,6 +157,31 @@ class TestFollowing(CacheSuite):
         flow.follow(flow.process())
         assert flow.entry(order) == entry_of(two)
         assert flow.counted("equal_version_conflicts_total") == 1
+
+    def test_contents_of_an_older_version_are_no_conflict(self, flow: Following) -> None:
+        """Where the batch has a newer version the cache never sees them, however many there were."""
+        [order] = flow.cached_orders(GROUP, 1)
+        one, newer = at_version(order, 2), at_version(order, 3)
+        rivals = [one, structs.replace(one, amount=5), one]
+        flow.publish(*map(message_of, (*rivals, newer, *rivals)))
+        flow.follow(flow.process())
+        assert flow.entry(order) == entry_of(newer)
+        assert flow.counted("equal_version_conflicts_total") == 0
+
+    def test_many_events_of_a_group_are_several_steps(self, flow: Following) -> None:
+        """The node is not kept busy by one call for as long as a backlog is; other groups go along with the first step."""
+        [order], [other] = flow.cached_orders(GROUP, 1), flow.cached_orders(OTHER_GROUP, 1)
+        count = 2 * GROUP_EVENTS_MAX + 1
+        flow.publish(*(message_of(at_version(order, 2 + number)) for number in range(count)))
+        flow.publish(message_of(at_version(other, 2)))
+        messages = [*flow.broker.read(HERE, 0, count), *flow.broker.read(Place(CHANGES, OTHER_GROUP), 0, 1)]
+        assert flow.process().apply(messages) == {HERE: count, Place(CHANGES, OTHER_GROUP): 1}
+        assert flow.cache.calls == ["sync"] * 3
+        assert [flow.entry(order), flow.entry(other)] == [
+            entry_of(at_version(order, count + 1)),
+            entry_of(at_version(other, 2)),
+        ]
+        assert flow.store.marks([GROUP, OTHER_GROUP]) == [count, 1]
 
     def test_the_lag_is_measured_from_the_commit_to_the_cache(self, flow: Following) -> None:
         """Of each change, of those that name their commit's time; a clock that is behind makes no negative lag."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from msgspec import structs
 
 from orderctl.errors import TierUnavailable
+from orderctl.stores.cache import Advance, Applied, CacheStore, NodesAway
 from orderctl.stores.log import CHANGES, Place
-from tests.contract.cache_harness import CacheSuite, at_version, orders_of
+from tests.contract.cache_harness import CacheSuite, at_version, entry_of, orders_of
 from tests.services.following import Following, message_of, open_following
 from tests.services.poison import POISON, with_key
 
@@ -83,6 +85,57 @@ class TestOrders(CacheSuite):
         assert flow.announced() == {order.order_id}
         process.apply(messages)
         assert flow.log.calls == ["publish"] * 2
+
+    def test_repairs_are_remembered_where_another_node_was_away(self, flow: Following) -> None:
+        """The call failed, and some of it was done: it is counted and announced once, when the batch has come again."""
+        [ours], [theirs] = flow.cached_orders(GROUP, 1), flow.cached_orders(OTHER_GROUP, 1)
+        flow.publish(*(message_of(structs.replace(order, status_reason="as committed")) for order in (ours, theirs)))
+        cache = OneGroupAway(flow.store, OTHER_GROUP)
+        process, messages = flow.process(cache), flow.poll()
+        with pytest.raises(NodesAway):
+            process.apply(messages)
+        assert flow.store.marks([GROUP, OTHER_GROUP]) == [1, 0]
+        assert (flow.counted("equal_version_conflicts_total"), flow.announced()) == (1, set())
+        cache.away = None
+        process.apply(messages)
+        assert flow.store.marks([GROUP, OTHER_GROUP]) == [1, 1]
+        assert (flow.counted("equal_version_conflicts_total"), flow.announced()) == (
+            2,
+            {ours.order_id, theirs.order_id},
+        )
+
+    def test_what_went_back_is_dropped_though_another_node_is_away(self, flow: Following) -> None:
+        """Readers are sent old records by a node that went back, however long the other one stays away."""
+        [ours], [theirs] = flow.cached_orders(GROUP, 1), flow.cached_orders(OTHER_GROUP, 1)
+        past = flow.harness.snapshot()
+        flow.publish(*(message_of(at_version(order, 2)) for order in (ours, theirs)))
+        flow.follow(flow.process())
+        flow.harness.put_back(past)
+        flow.publish(*(message_of(order) for order in orders_of(GROUP, 1) + orders_of(OTHER_GROUP, 1)))
+        with pytest.raises(NodesAway):
+            flow.process(OneGroupAway(flow.store, OTHER_GROUP)).apply(flow.poll())
+        assert (flow.entry(ours), flow.entry(theirs)) == (None, entry_of(theirs))
+        assert (flow.announced(), flow.store.marks([GROUP, OTHER_GROUP])) == ({GROUP}, [2, 0])
+
+
+class OneGroupAway:
+    """A cache one of whose groups is on a node that is away."""
+
+    def __init__(self, store: CacheStore, away: int | None) -> None:
+        self._store = store
+        self.away = away
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def sync(self, advances: Sequence[Advance]) -> list[list[Applied] | None]:
+        outcomes = [
+            TierUnavailable("cache") if advance.group == self.away else self._store.sync([advance])[0]
+            for advance in advances
+        ]
+        if any(isinstance(outcome, TierUnavailable) for outcome in outcomes):
+            raise NodesAway(outcomes)
+        return [outcome for outcome in outcomes if not isinstance(outcome, TierUnavailable)]
 
 
 class TestGroups(CacheSuite):

@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 from orderctl.contracts import Query
 from orderctl.order import Order
-from orderctl.stores.cache import Applied, Put
+from orderctl.stores.cache import Advance, Applied, Put
 from orderctl.stores.record import Entry, Kind, decode, encode_record
 from orderctl.stores.rows import id_bytes
 from orderctl.stores.sqlite.cache import SqliteCacheStore
@@ -62,17 +62,19 @@ class LesserCache:
     def apply(self, puts: Sequence[Put]) -> list[Applied]:
         return self._without_rules(puts, self._cache.apply)
 
-    def sync(
-        self, group: int, puts: Sequence[Put], *, expected: int, reached: int, drops: Sequence[str] = ()
-    ) -> list[Applied] | None:
+    def sync(self, advances: Sequence[Advance]) -> list[list[Applied] | None]:
+        return [self._sync_group(advance) for advance in advances]
+
+    def _sync_group(self, advance: Advance) -> list[Applied] | None:
         if not self._protections.mark:
-            expected = min([expected, *(mark or 0 for mark in self._cache.marks([group]))])
-            if self._cache.marks([group]) == [None]:
-                return self.apply(puts)
-        return self._without_rules(
-            puts,
-            lambda kept: self._cache.sync(group, kept, expected=expected, reached=reached, drops=drops),
+            [mark] = self._cache.marks([advance.group])
+            if mark is None:
+                return self.apply(advance.puts)
+            advance = structs.replace(advance, expected=min(advance.expected, mark))
+        [applied] = self._without_rules(
+            advance.puts, lambda kept: self._cache.sync([structs.replace(advance, puts=kept)])
         )
+        return applied
 
     def marks(self, groups: Sequence[int]) -> list[int | None]:
         return self._cache.marks(groups) if self._protections.mark else [1 << 40 for _ in groups]

@@ -14,8 +14,7 @@ def filled(*counts: int, value: bytes = b"v") -> Inbox:
     """An inbox with so many messages of each partition."""
     inbox = Inbox()
     for partition, count in enumerate(counts):
-        for offset in range(count):
-            inbox.put(Message(place(partition), offset, b"k", value))
+        inbox.put(place(partition), [Message(place(partition), offset, b"k", value) for offset in range(count)])
     return inbox
 
 

@@ -17,6 +17,8 @@ from orderctl.bench.own_log import OwnLog, own_log
 from orderctl.bench.raw_redis import apply_raw
 from orderctl.bench.scenario import Runs, Scenario, Where, idea_of
 from orderctl.clock import SystemClock
+from orderctl.daemons.cache_sync import BATCH
+from orderctl.daemons.garbage import collecting_rarely
 from orderctl.errors import OrderctlError
 from orderctl.ids import group_of
 from orderctl.metrics import Metrics
@@ -27,8 +29,8 @@ from orderctl.stores.cache import Put
 from orderctl.stores.log import CHANGES
 from orderctl.stores.record import record_of
 
-BATCH: Final = 1_000
-"""What the daemon polls at a time."""
+CALL: Final = 1_000
+"""Records that a call of the ceiling takes."""
 PUBLISH_BATCH: Final = 5_000
 JOIN_STEPS_MAX: Final = 120
 DISTINCT_MAX: Final = 20_000
@@ -53,14 +55,14 @@ def prepare(ground: Ground, size: int) -> Iterator[Runs]:
                 log.publish(batch)
         yield Runs(
             lambda: apart(sync, ground, prefix, f"{prefix}.{next(runs)}", size),
-            partial(apart, apply_raw, ground.config, puts, size, BATCH),
+            partial(apart, apply_raw, ground.config, puts, size, CALL),
         )
 
 
 def sync(ground: Ground, prefix: str, group: str, size: int) -> Measure:
     """Join, and only then measure: apply until the backlog is done."""
     clock, metrics = SystemClock(), Metrics(CollectorRegistry())
-    with ground.opened() as tiers, closing(OwnLog(ground.config, prefix)) as log:
+    with ground.opened() as tiers, closing(OwnLog(ground.config, prefix)) as log, collecting_rarely():
         applying = CacheSync(tiers.cache, log, groups=ground.groups, clock=clock, metrics=metrics, record_ttl_ms=TTL_MS)
         with closing(Consumer(log, group, [CHANGES], instance=None, batch=BATCH)) as consumer:
             done = _joined(consumer, applying)
@@ -80,7 +82,7 @@ def sync(ground: Ground, prefix: str, group: str, size: int) -> Measure:
 
 def _of_one_group(ground: Ground, size: int) -> list[Order]:
     """As many as a call of the ceiling takes, or as a small run has."""
-    some = final_orders(f"{ground.name}-one", min(size, ground.groups * BATCH), SystemClock())
+    some = final_orders(f"{ground.name}-one", min(size, ground.groups * CALL), SystemClock())
     group = group_of(some[0].order_id, ground.groups)
     return [order for order in some if group_of(order.order_id, ground.groups) == group]
 

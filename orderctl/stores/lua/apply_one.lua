@@ -28,6 +28,10 @@ local function apply_one(key, put, ttl_ms, timer_at_ms)
   if knows_newer then return KEPT_NEWER end
   if kind == 'T' then
     redis.call('SET', key, put:sub(1, 1) .. 'T' .. put:sub(3, 12) .. token .. put:sub(29), 'KEEPTTL')
+  elseif value == put then
+    -- As a rule: whoever changed the order has told the cache. Nothing is copied, and little is sent to replicas.
+    redis.call('PEXPIRE', key, ttl_ms)
+    return REPLACED
   else
     redis.call('SET', key, put, 'PX', ttl_ms)
   end

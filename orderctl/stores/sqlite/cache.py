@@ -16,7 +16,17 @@ from typing import Final
 
 from orderctl.clock import US_PER_S, Clock
 from orderctl.contracts import named_queries
-from orderctl.stores.cache import TENTATIVE_TTL_MAX_MS, Applied, Fill, Listed, LookupOutcome, Promotion, Put, Tentative
+from orderctl.stores.cache import (
+    TENTATIVE_TTL_MAX_MS,
+    Advance,
+    Applied,
+    Fill,
+    Listed,
+    LookupOutcome,
+    Promotion,
+    Put,
+    Tentative,
+)
 from orderctl.stores.cache_checks import check_fills, check_groups, check_lookup, check_sync, check_tentatives
 from orderctl.stores.record import Entry
 from orderctl.stores.rows import id_bytes, id_text
@@ -162,12 +172,12 @@ class SqliteCacheStore:
         with self._writing(len(order_ids)) as shelf:
             return sum(shelf.delete(order_id) for order_id in order_ids)
 
-    def sync(
-        self, group: int, puts: Sequence[Put], *, expected: int, reached: int, drops: Sequence[str] = ()
-    ) -> list[Applied] | None:
-        check_sync(group, puts, drops, groups=self._groups)
-        with self._writing(len(puts)) as shelf:
-            return sync(shelf, group, puts, expected=expected, reached=reached, drops=drops)
+    def sync(self, advances: Sequence[Advance]) -> list[list[Applied] | None]:
+        check_sync(advances, groups=self._groups)
+        if not advances:
+            return []
+        with self._writing(sum(len(advance.puts) for advance in advances)) as shelf:
+            return [sync(shelf, advance) for advance in advances]
 
     def marks(self, groups: Sequence[int]) -> list[int | None]:
         check_groups(groups, groups=self._groups)

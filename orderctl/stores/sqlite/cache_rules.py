@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from orderctl.contracts import named_queries
@@ -12,6 +11,7 @@ from orderctl.stores.cache import (
     LEASE_TTL_MS,
     TENTATIVE_TTL_MAX_MS,
     TIMER_LATE_MAX_MS,
+    Advance,
     Applied,
     Busy,
     Fill,
@@ -152,18 +152,16 @@ def apply(shelf: Shelf, put: Put) -> Applied:
     return Applied.REPLACED if alike or record.version > entry.version else Applied.CONFLICT
 
 
-def sync(
-    shelf: Shelf, group: int, puts: Sequence[Put], *, expected: int, reached: int, drops: Sequence[str]
-) -> list[Applied] | None:
+def sync(shelf: Shelf, advance: Advance) -> list[Applied] | None:
     """Apply what the log says of the group, and move its mark; None, and nothing done, where the node went back in time."""
-    mark = shelf.mark(group)
-    if mark is None or mark < expected:
+    mark = shelf.mark(advance.group)
+    if mark is None or mark < advance.expected:
         return None
-    for order_id in drops:
+    for order_id in advance.drops:
         shelf.delete(order_id)
-    applied = [apply(shelf, put) for put in puts]
+    applied = [apply(shelf, put) for put in advance.puts]
     # A process that was slow repeats what another one has done long ago: that takes nothing back.
-    shelf.set_mark(group, max(mark, reached))
+    shelf.set_mark(advance.group, max(mark, advance.reached))
     return applied
 
 
