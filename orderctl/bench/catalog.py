@@ -19,6 +19,7 @@ ORDER: Final = (
     "batch-create",
     "single-creates",
     "cdc-backlog",
+    "cdc-backlog-singles",
     "cache-sync-backlog",
     "archiver-backlog",
     "commit-to-visible",

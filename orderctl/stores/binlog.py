@@ -130,12 +130,13 @@ class BinlogReader:
         deadline_s = self._clock.monotonic_s() + wait_s
         is_last = False
         while len(ready) < limit:
-            event = stream.next()
-            if event is not None:
+            for event in stream.events():
                 transactions.take(event)
-            elif is_last:
-                break
+                if len(ready) >= limit:
+                    break
             else:
+                if is_last:
+                    break
                 left_s = deadline_s - self._clock.monotonic_s()
                 is_last = left_s <= 0 or (bool(ready) and not transactions.is_inside)
                 stream.receive(0.0 if is_last else left_s)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Final
+from zlib import crc32
 
 from msgspec import Struct
 
@@ -49,6 +51,7 @@ NEWS: Final = frozenset({Kind.HEARTBEAT, Kind.HEARTBEAT_V2, Kind.MYSQL_GTID, Kin
 _PACKET: Final = 4
 _HEADER: Final = 19
 _CHECKSUM: Final = 4
+_FORMAT: Final = int(Kind.FORMAT)
 _STANDALONE: Final = 1
 """A flag of MariaDB's GTID event: one statement follows, and no end of a transaction."""
 _COMMIT_TIME_AT: Final = 42
@@ -93,63 +96,64 @@ class ServerError(Exception):
         self.packet = packet
 
 
+# The server makes some events up, such as the rotation that it begins with; whether these have checksums differs.
+_CHECKED: Final = frozenset(Kind) - {Kind.FORMAT, Kind.HEARTBEAT, Kind.HEARTBEAT_V2, Kind.MARIADB_LIST}
+
+
 class EventParser:
-    """Takes bytes as they come, and gives events."""
+    """Takes bytes as they come, and gives events. What raised once is done for."""
 
     def __init__(self) -> None:
-        self._data = b""
-        self._at = 0
-        self._has_checksums = False
-        self._is_continued = False
-
-    def feed(self, data: bytes) -> None:
-        """These bytes came next."""
-        self._data = self._data[self._at :] + data
-        self._at = 0
-
-    def next(self) -> Event | None:
-        """The next event, None where it is not there as a whole yet.
+        self._received: list[bytes] = []
+        self.next: Final[Callable[[], Event | None]] = _parse(self._received).__next__
+        """Gives the next event, None where it is not there as a whole yet.
 
         Raises:
             ServerError: instead of an event there is an error, or the stream's end.
             TierUnavailable: an event came damaged.
 
         """
-        data = self._data
-        while True:
-            start = self._at + _PACKET
-            if start > len(data):
-                return None
-            size = data[start - 4] | data[start - 3] << 8 | data[start - 2] << 16
-            end = start + size
-            if end > len(data):
-                return None
-            self._at = end
-            was_continued, self._is_continued = self._is_continued, size == PACKET_BYTES_MAX
-            if not was_continued:
-                return self._event(start, end)
 
-    def _event(self, start: int, end: int) -> Event:
-        data = self._data
+    def feed(self, data: bytes) -> None:
+        """These bytes came next."""
+        self._received.append(data)
+
+
+def _parse(received: list[bytes]) -> Iterator[Event | None]:
+    """The events in what is `received`, and None wherever more is needed.
+
+    A generator, since all that it keeps from one event to the next is then at hand: there are six events to a change where
+    each has a transaction to itself.
+    """
+    data, at, has_checksums, is_continued = b"", 0, False, False
+    while True:
+        start = at + _PACKET
+        end = start + (_u32(data, at)[0] & PACKET_BYTES_MAX) if start <= len(data) else start
+        if end > len(data):
+            while not received:
+                yield None
+            data, at = data[at:] + b"".join(received), 0
+            received.clear()
+            continue
+        at = end
+        was_continued, is_continued = is_continued, end - start == PACKET_BYTES_MAX
+        if was_continued:
+            continue
         if start == end or data[start] != 0:
             raise ServerError(data[start:end])
         body = start + 1 + _HEADER
-        if body + _CHECKSUM * self._has_checksums > end:
+        if body + _CHECKSUM * has_checksums > end:
             raise TierUnavailable(TIER, "an event of the binlog came damaged: it is too short")
         ts_s, kind, server = _head(data, start + 1)
-        if kind == Kind.FORMAT:
+        if kind == _FORMAT:
             # Its last bytes are how checksums of the events behind it are made, and its own.
             end -= _CHECKSUM
-            self._has_checksums = data[end - 1] != 0
-        elif self._has_checksums and not self._is_continued:
+            has_checksums = data[end - 1] != 0
+        elif has_checksums and not is_continued:
             end -= _CHECKSUM
-            if kind in _CHECKED and zlib.crc32(memoryview(data)[start + 1 : end]) != _u32(data, end)[0]:
+            if kind in _CHECKED and crc32(data[start + 1 : end]) != _u32(data, end)[0]:
                 raise TierUnavailable(TIER, f"an event of the binlog (type {kind}) came damaged: its checksum is wrong")
-        return Event(kind, ts_s, server, data, body, end, self._is_continued)
-
-
-# The server makes some events up, such as the rotation that it begins with; whether these have checksums differs.
-_CHECKED: Final = frozenset(Kind) - {Kind.FORMAT, Kind.HEARTBEAT, Kind.HEARTBEAT_V2, Kind.MARIADB_LIST}
+        yield Event(kind, ts_s, server, data, body, end, is_continued)
 
 
 def started(event: Event) -> Started:

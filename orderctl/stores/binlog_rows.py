@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from orderctl.errors import TierRejected
+from orderctl.event import Op
 from orderctl.order import Order, Status
 from orderctl.stores.mysql_driver import TIER
 
@@ -23,6 +24,7 @@ FUNCTIONS_MAX: Final = 256
 
 _VARCHAR, _BIT, _NEWDECIMAL, _ENUM, _SET, _BLOB, _STRING = 15, 16, 246, 247, 248, 252, 254
 _INTEGERS: Final = {1: "b", 2: "h", 3: "i", 8: "q"}
+_ENUMS: Final = {1: "B", 2: "H"}
 _SIGNED_OR_NOT: Final = frozenset({1, 2, 3, 4, 5, 8, 9, 13, _NEWDECIMAL})
 """The types that a table map tells a sign of, YEAR among them."""
 _SIZES: Final = {1: 1, 2: 2, 3: 4, 4: 4, 5: 8, 6: 0, 7: 4, 8: 8, 9: 3, 10: 3, 11: 3, 12: 8, 13: 1, 14: 3}
@@ -58,14 +60,33 @@ class RowDecoder:
         self._all = (1 << len(columns)) - 1
         self._functions: dict[bytes, Decode] = {}
 
-    def rows(self, data: bytes, at: int, end: int, *, images: int) -> Iterator[tuple[Order, ...]]:
-        """The rows in an event's body, from behind its head on: `images` (before and after) of each.
+    def rows(self, data: bytes, at: int, end: int, *, op: Op) -> Iterator[tuple[Order | None, Order | None]]:
+        """The rows in an event's body, from behind its head on: what each was before `op`, and what it is after it.
 
         Raises:
             TierRejected: the rows are not whole.
             ValueError, IndexError, struct.error: this is not what it should be.
 
         """
+        had, has = op is not Op.CREATE, op is not Op.DELETE
+        at = self._behind_columns(data, at, images=had + has)
+        functions, bitmap = self._functions, self._bitmap
+        before = after = None
+        while at < end:
+            if had:
+                nulls = data[at : at + bitmap]
+                before, at = (functions.get(nulls) or self._made(nulls))(data, at + bitmap)
+            if has:
+                nulls = data[at : at + bitmap]
+                after, at = (functions.get(nulls) or self._made(nulls))(data, at + bitmap)
+            if at > end:
+                break
+            yield before, after
+        if at != end:
+            raise ValueError("a row goes beyond its event")
+
+    def _behind_columns(self, data: bytes, at: int, *, images: int) -> int:
+        """Where the rows begin: in front of them stands which columns each of the images has."""
         width, at = packed_int(data, at)
         if width != len(self._columns):
             raise ValueError(f"{width} columns, and the table map has {len(self._columns)}")
@@ -76,18 +97,7 @@ class RowDecoder:
                     TIER, "a row in the binlog lacks columns", hint="binlog_row_image must be FULL, in every session"
                 )
             at += self._bitmap
-        functions, bitmap = self._functions, self._bitmap
-        while at < end:
-            found: list[Order] = []
-            for _ in range(images):
-                nulls = data[at : at + bitmap]
-                order, at = (functions.get(nulls) or self._made(nulls))(data, at + bitmap)
-                found.append(order)
-            if at > end:
-                break
-            yield tuple(found)
-        if at != end:
-            raise ValueError("a row goes beyond its event")
+        return at
 
     def _made(self, nulls: bytes) -> Decode:
         if len(self._functions) >= FUNCTIONS_MAX:
@@ -193,71 +203,118 @@ def _enumerations(data: bytes) -> Iterator[tuple[str, ...]]:
 
 def _compiled(columns: tuple[Column, ...], nulls: int) -> Decode:
     """Write and compile the function for rows in which the columns of the bitmap `nulls` are NULL."""
-    lines: list[str] = []
-    names: dict[str, Any] = {"Order": Order, "Status": Status}
+    writer = _Writer()
     for index, column in enumerate(columns):
         is_null = bool(nulls >> index & 1)
         if column.name in Order.__struct_fields__:
-            lines += _null(column) if is_null else _read(column, names)
+            writer.skip_null(column) if is_null else writer.read(column)
         elif not is_null:
-            lines += _step(column)
-    lines.append(f"return Order({', '.join(Order.__struct_fields__)}), at")
-    source = "def decode(data, at):\n    " + "\n    ".join(lines)
-    exec(source, names)  # noqa: S102 - written from the names of Order's fields and from numbers
-    function: Decode = names["decode"]
-    return function
+            writer.step_over(column)
+    return writer.compiled()
 
 
-def _null(column: Column) -> list[str]:
-    [field] = [field for field in fields(Order) if field.name == column.name]
-    if type(None) not in getattr(field.type, "__args__", ()):
-        raise ValueError(f"{column.name} is NULL")
-    return [f"{column.name} = None"]
+class _Writer:
+    """Writes a function that reads a row from `at` on, column by column.
 
+    Columns of a fixed size, those to step over among them, wait in `_run` until one comes that is not, and are read by one
+    `unpack_from`: that takes a third off a row's decoding.
+    """
 
-def _read(column: Column, names: dict[str, Any]) -> list[str]:
-    """Lines that read a column into a variable of its name, from `at` on, and step behind it."""
-    [field] = [field for field in fields(Order) if field.name == column.name]
-    name, kind = column.name, column.type
-    if field.type is int and kind in _INTEGERS:
-        code = _INTEGERS[kind]
-        names[f"_{name}"] = struct.Struct("<" + (code.upper() if column.is_unsigned else code)).unpack_from
-        return [f"({name},) = _{name}(data, at)", f"at += {_SIZES[kind]}"]
-    if field.type is Status and kind == _ENUM and column.texts:
-        names["_statuses"] = (None, *map(Status, column.texts))
-        at_end = f"at += {column.meta}"
-        # Zero is what a session that is not strict writes for a text that is none of them.
-        return [f"{name} = _statuses[int.from_bytes(data[at : at + {column.meta}], 'little')] or Status('')", at_end]
-    if field.type is not int and field.type is not Status and kind in {_VARCHAR, _STRING, _BLOB}:
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._names: dict[str, Any] = {"Order": Order, "Status": Status}
+        self._run: list[tuple[str, str]] = []
+        self._behind_run: list[str] = []
+
+    def skip_null(self, column: Column) -> None:
+        """The column has no value, and no bytes."""
+        if type(None) not in getattr(_type_of(column), "__args__", ()):
+            raise ValueError(f"{column.name} is NULL")
+        self._lines.append(f"{column.name} = None")
+
+    def read(self, column: Column) -> None:
+        """Read the column into a variable of its name."""
+        wanted, name, kind = _type_of(column), column.name, column.type
+        if wanted is int and kind in _INTEGERS:
+            code = _INTEGERS[kind]
+            self._run.append((code.upper() if column.is_unsigned else code, name))
+        elif wanted is Status and kind == _ENUM and column.texts:
+            # Zero is what a session that is not strict writes for a text that is none of them.
+            self._names["_statuses"] = (None, *map(Status, column.texts))
+            self._run.append((_ENUMS[column.meta], name))
+            self._behind_run.append(f"{name} = _statuses[{name}] or Status('')")
+        elif wanted not in {int, Status} and kind in {_VARCHAR, _STRING, _BLOB}:
+            self._read_text(column)
+        else:
+            raise TierRejected(TIER, f"the column {name} of orders is of another type ({kind}) than orderctl knows it")
+
+    def step_over(self, column: Column) -> None:
+        """Read the column into nothing."""
+        size = _fixed_size(column)
+        if size is not None:
+            self._run.append((f"{size}x", ""))
+            return
+        self._end_run()
         size = _length_bytes(column)
-        count = " + ".join(f"(data[at + {byte}] << {8 * byte})" for byte in range(size))
+        self._lines.append(f"at += {size} + int.from_bytes(data[at : at + {size}], 'little')")
+
+    def compiled(self) -> Decode:
+        """The function."""
+        self._end_run()
+        lines = [*self._lines, f"return Order({', '.join(Order.__struct_fields__)}), at"]
+        source = "def decode(data, at):\n    " + "\n    ".join(lines)
+        exec(source, self._names)  # noqa: S102 - written from the names of Order's fields and from numbers
+        function: Decode = self._names["decode"]
+        return function
+
+    def _read_text(self, column: Column) -> None:
+        self._end_run()
+        size, name = _length_bytes(column), column.name
+        count = " + ".join(f"(data[at + {byte}] << {8 * byte})" if byte else "data[at]" for byte in range(size))
         value = f"data[at + {size} : end]"
-        lines = [f"end = at + {size} + {count}"]
+        self._lines.append(f"end = at + {size} + {count}")
         if name == "order_id":
             # The binlog leaves out the zero bytes at the end of a BINARY column.
-            lines.append(f"h = {value}.ljust(16, b'\\0').hex()")
-            lines.append(f"{name} = f'{{h[:8]}}-{{h[8:12]}}-{{h[12:16]}}-{{h[16:20]}}-{{h[20:]}}'")
+            self._lines.append(f"h = {value}.ljust(16, b'\\0').hex()")
+            self._lines.append(f"{name} = f'{{h[:8]}}-{{h[8:12]}}-{{h[12:16]}}-{{h[16:20]}}-{{h[20:]}}'")
         else:
-            lines.append(f"{name} = str({value}, 'utf-8')")
-        return [*lines, "at = end"]
-    raise TierRejected(TIER, f"the column {name} of orders is of another type ({kind}) than orderctl knows it")
+            self._lines.append(f"{name} = {value}.decode()")
+        self._lines.append("at = end")
+
+    def _end_run(self) -> None:
+        if not self._run:
+            return
+        layout = struct.Struct("<" + "".join(code for code, _ in self._run))
+        found = "".join(f"{name}, " for _, name in self._run if name)
+        if found:
+            unpack = f"_run{len(self._names)}"
+            self._names[unpack] = layout.unpack_from
+            self._lines.append(f"{found}= {unpack}(data, at)")
+        self._lines.append(f"at += {layout.size}")
+        self._lines += self._behind_run
+        self._run.clear()
+        self._behind_run.clear()
 
 
-def _step(column: Column) -> list[str]:
-    """A line that steps over a column."""
+def _type_of(column: Column) -> Any:
+    [field] = [field for field in fields(Order) if field.name == column.name]
+    return field.type
+
+
+def _fixed_size(column: Column) -> int | None:
+    """How many bytes each value of the column takes, None where they differ."""
     kind, low, high = column.type, column.meta & 0xFF, column.meta >> 8
     if kind in _SIZES:
-        return [f"at += {_SIZES[kind]}"]
+        return _SIZES[kind]
     if kind in _FRACTIONAL:
-        return [f"at += {_FRACTIONAL[kind] + (column.meta + 1) // 2}"]
+        return _FRACTIONAL[kind] + (column.meta + 1) // 2
     if kind in {_ENUM, _SET}:
-        return [f"at += {column.meta}"]
+        return column.meta
     if kind == _BIT:
-        return [f"at += {high + (low + 7) // 8}"]
+        return high + (low + 7) // 8
     if kind == _NEWDECIMAL:
-        return [f"at += {_decimal_size(low, high)}"]
-    size = _length_bytes(column)
-    return [f"at += {size} + int.from_bytes(data[at : at + {size}], 'little')"]
+        return _decimal_size(low, high)
+    return None
 
 
 def _length_bytes(column: Column) -> int:

@@ -6,7 +6,7 @@ PyMySQL opens the connection and logs in; from the command that asks for the str
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from struct import pack
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -70,8 +70,8 @@ class EventStream:
         self._heard_at_s = clock.monotonic_s()
         self._parser = EventParser()
 
-    def next(self) -> Event | None:
-        """The next of the events that were received, None where there is none.
+    def events(self) -> Iterator[Event]:
+        """The events that were received and not yet given; it may be left in between.
 
         Raises:
             FeedPurged: the server no longer has what was asked for, or never had it.
@@ -79,12 +79,12 @@ class EventStream:
 
         """
         try:
-            event = self._parser.next()
+            for event in iter(self._parser.next, None):
+                if event.kind in NEWS:
+                    self._limit_s = self._silence_max_s
+                yield event
         except ServerError as error:
             raise _ended(error.packet) from error
-        if event is not None and event.kind in NEWS:
-            self._limit_s = self._silence_max_s
-        return event
 
     def receive(self, wait_s: float) -> None:
         """Wait up to `wait_s` for more.
@@ -219,7 +219,7 @@ def _first(stream: EventStream, clock: Clock, wait_s: float, *, is_oldest: bool)
     """The event that the server begins with: until it is there, the position may still be refused."""
     deadline_s = clock.monotonic_s() + wait_s
     try:
-        while (event := stream.next()) is None:
+        while (event := next(stream.events(), None)) is None:
             left_s = deadline_s - clock.monotonic_s()
             if left_s <= 0:
                 raise TierUnavailable(TIER, f"the server did not begin to send its binlog in {wait_s} s")

@@ -157,15 +157,14 @@ class Transactions:
         at += _ROW_HEAD
         if event.kind not in ROWS_V1:
             at += int.from_bytes(data[at : at + 2], "little")
-        images = 2 if event.kind in UPDATES else 1
-        op = Op.UPDATE if images == 2 else Op.DELETE if event.kind in DELETES else Op.CREATE
-        for row in decoder.rows(data, at, event.end, images=images):
-            self._rows += 1
-            ts_us = current.ts_us or _time_us(row[-1], op, event.ts_s)
-            source = Source(self._shard, f"{current.gtid.text}:{self._rows}", ts_us)
-            before = None if op is Op.CREATE else row[0]
-            after = None if op is Op.DELETE else row[-1]
-            self.items.append(RowChange(ChangeEvent(before, after, op, source)))
+        op = Op.UPDATE if event.kind in UPDATES else Op.DELETE if event.kind in DELETES else Op.CREATE
+        shard, gtid, committed_us, begun_us = self._shard, current.gtid.text, current.ts_us, event.ts_s * US_PER_S
+        rows, add = self._rows, self.items.append
+        for before, after in decoder.rows(data, at, event.end, op=op):
+            rows += 1
+            source = Source(shard, f"{gtid}:{rows}", committed_us or _time_us(after, begun_us))
+            add(RowChange(ChangeEvent(before, after, op, source)))
+        self._rows = rows
 
     def _refuse_rows(self, event: Event) -> None:
         if event.data[event.at : event.at + 6] in self._tables:
@@ -225,8 +224,6 @@ class Transactions:
             self._rows = 0
 
 
-def _time_us(order: Order, op: Op, ts_s: int) -> int:
+def _time_us(after: Order | None, begun_us: int) -> int:
     """When the change happened, where the server tells whole seconds only: by the order itself, if that can be."""
-    second_us = ts_s * US_PER_S
-    is_near = op is not Op.DELETE and abs(order.updated_at - second_us) < NEAR_US
-    return order.updated_at if is_near else second_us
+    return after.updated_at if after is not None and abs(after.updated_at - begun_us) < NEAR_US else begun_us

@@ -163,9 +163,10 @@ def _compare(topic: Topic, partitions: int) -> None:
 
 
 def _size(message: Outgoing) -> int:
-    return (
-        len(message.key) + len(message.value) + sum(len(name) * 4 + len(value) + 16 for name, value in message.headers)
-    )
+    size = len(message.key) + len(message.value)
+    for name, value in message.headers:
+        size += len(name) * 4 + len(value) + 16
+    return size
 
 
 def _settings(topic: Topic, replicas: int) -> dict[str, str]:

@@ -20,6 +20,9 @@ MESSAGE_BYTES_MAX: Final = 2 * 1024 * 1024
 """Of one message with its key and headers. A record with its order's two images is a few KiB."""
 QUEUE_KIB: Final = 16 * 1024
 """What each client keeps in memory, read ahead or to be sent."""
+LINGER_MS: Final = 20
+"""Messages wait for others of their partition until their caller has handed over all and flushes, which ends the waiting: a
+broker's work is by the request, and a request carries one partition's."""
 SLICE_S: Final = 0.3
 """`consume` and `list_topics` hold signals until they return, so that none of them waits for longer at a time."""
 
@@ -96,7 +99,7 @@ def producer_config(cluster: KafkaCluster) -> Config:
         "message.timeout.ms": 0,
         "request.timeout.ms": _ms(cluster.answer_s),
         "queue.buffering.max.kbytes": QUEUE_KIB,
-        "linger.ms": 1,
+        "linger.ms": LINGER_MS,
         "compression.type": "lz4",
     }
 

@@ -20,8 +20,10 @@ from orderctl.errors import TierUnavailable
 from orderctl.stores.kafka_driver import TIER, Complaint, KafkaCluster, producer_config, translate
 from orderctl.stores.log import Outgoing
 
-POLL_S: Final = 0.01
+PUSH_S: Final = 0.01
 """Another thread may have been told of our acknowledgement, so nobody waits long for being told."""
+PUSH_MIN_S: Final = 0.001
+"""In no time at all nothing is told."""
 _PURGED: Final = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT"})
 
 
@@ -65,9 +67,9 @@ class Line:
             rest = iter(messages)
             waiting: Outgoing | None = None
             while (waiting := self._enqueue(waiting, rest, outcome)) is not None:
-                self._poll(outcome, until_s)
+                self._push(outcome, until_s)
             while len(outcome.acknowledged) < len(messages):
-                self._poll(outcome, until_s)
+                self._push(outcome, until_s)
         except KafkaException as exception:
             self.cut()
             raise translate(exception.args[0]) from exception
@@ -90,14 +92,15 @@ class Line:
         with self._guard:
             if self.is_cut:
                 raise TierUnavailable(TIER, "another batch was not acknowledged, and this one with it")
-            message = first or next(rest, None)
+            produce, message = self._producer.produce, first or next(rest, None)
             while message is not None:
+                place = message.place
                 try:
-                    self._producer.produce(
-                        message.place.topic,
+                    produce(
+                        place.topic,
                         message.value,
                         message.key,
-                        message.place.partition,
+                        place.partition,
                         on_delivery=outcome,
                         headers=list(message.headers) or None,
                     )
@@ -106,9 +109,10 @@ class Line:
                 message = next(rest, None)
         return None
 
-    def _poll(self, outcome: Outcome, until_s: float) -> None:
+    def _push(self, outcome: Outcome, until_s: float) -> None:
+        """Have what is queued sent without lingering, and be told of what was acknowledged."""
         left_s = until_s - self._clock.monotonic_s()
-        self._producer.poll(max(0.0, min(POLL_S, left_s)))
+        self._producer.flush(max(PUSH_MIN_S, min(PUSH_S, left_s)))
         if outcome.errors:
             error = next((error for error in outcome.errors if error.name() not in _PURGED), outcome.errors[0])
             raise translate(error)

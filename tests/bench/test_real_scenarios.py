@@ -39,7 +39,7 @@ def left_behind(config: Config) -> set[str]:
 def test_each_follower_beside_its_ceiling(stack: RunningStack) -> None:
     """cdc, cache-sync, the archiver and batches of creations, each with all of its work done, and nothing left."""
     before = left_behind(stack.config)
-    names = ("batch-create", "cdc-backlog", "cache-sync-backlog", "archiver-backlog")
+    names = ("batch-create", "cdc-backlog", "cdc-backlog-singles", "cache-sync-backlog", "archiver-backlog")
     report = smoke(stack.config, *names, is_real=True)
     check(report)
     assert report.stores == "real"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
 
 from orderctl.bench.catalog import ORDER, catalog, chosen
+from orderctl.bench.measuring import MIB, Measure, apart, measured, memory_mib_of
 from orderctl.bench.report import Report
 from orderctl.bench.running import Plan, run_all
 from orderctl.bench.scenario import Where
@@ -63,3 +65,15 @@ def test_all_that_need_no_servers() -> None:
     assert cached.real.facts["loaded"] == 0, "what was measured is the cache"
     [creates] = [result for result in report.scenarios if result.name == "single-creates"]
     assert 1 <= creates.real.facts["transactions"] <= 512 / 8
+
+
+def idle() -> Measure:
+    """A run that needs nothing."""
+    return measured(lambda: 1)
+
+
+def test_memory_is_the_process_own() -> None:
+    """Not that of the one that started it, which a process's resource usage begins with."""
+    much = b"x" * (200 * MIB)
+    before_mib = memory_mib_of(os.getpid())
+    assert apart(idle).memory_mib < before_mib - len(much) / MIB / 2

@@ -1,6 +1,6 @@
 """cdc with a backlog of row changes, 500 a transaction: from the binlog to Kafka."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import Final
@@ -16,21 +16,25 @@ from orderctl.bench.raw_mysql import end_of_binlog
 from orderctl.bench.scenario import Runs, Scenario, Where, idea_of
 from orderctl.clock import SystemClock
 from orderctl.services.pump import Pump
+from orderctl.stores.hot import Draft, HotStore
 from orderctl.stores.log import CHANGES
 
 DISTINCT_MAX: Final = 20_000
 """Messages that the ceiling has in memory, and publishes again and again."""
+CEILING: Final = "the same producer publishing as many such messages from memory"
 WAIT_S: Final = 1.0
 IDLE_STEPS_MAX: Final = 60
 
 
 @contextmanager
-def prepare(ground: Ground, size: int) -> Iterator[Runs]:
-    """Each run reads the same part of the binlog again."""
+def backlog(
+    ground: Ground, size: int, *, name: str, write: Callable[[HotStore, Sequence[Draft]], None]
+) -> Iterator[Runs]:
+    """A backlog of orders that `write` made, `name`d as no others are. Each run reads the same part of the binlog again."""
     clock = SystemClock()
     begin = end_of_binlog(ground.config)
     with ground.opened() as tiers:
-        create_all(tiers.hot, drafts_of(new_orders(f"c{size}", size), clock))
+        write(tiers.hot, drafts_of(new_orders(f"{name}{size}", size), clock))
     orders = final_orders(ground.name, min(size, DISTINCT_MAX), clock)
     prefix = f"{ground.name}.cdc"
     with own_log(ground, prefix) as log:
@@ -66,10 +70,10 @@ SCENARIO = Scenario(
     name="cdc-backlog",
     idea=idea_of(__doc__),
     unit="changes",
-    ceiling="the same producer publishing as many such messages from memory",
+    ceiling=CEILING,
     goal=None,
     where=Where.REAL,
     full=200_000,
     smoke=1_000,
-    prepare=prepare,
+    prepare=partial(backlog, name="c", write=create_all),
 )
