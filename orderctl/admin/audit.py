@@ -74,13 +74,14 @@ class AuditLog:
 
 @contextmanager
 def audit_log(path: Path, clock: Clock) -> Iterator[AuditLog]:
-    """Open the log at `path`, made for the owner only where there is none: before anything is changed that it is to tell of.
+    """Open the log at `path`, made for the owner only where there is none, as is its folder: before anything is changed.
 
     Raises:
         UsageRefused: it cannot be opened.
 
     """
     try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)  # over real servers nothing else may have made the data directory
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise UsageRefused(

@@ -14,7 +14,7 @@ from orderctl.admin.audit import audit_log
 from orderctl.admin.audit_chain import Verification
 from orderctl.admin.audit_read import audit_list, audit_verify
 from orderctl.clock import ManualClock
-from orderctl.errors import NotFound
+from orderctl.errors import NotFound, UsageRefused
 
 APPEND = """
 import sys
@@ -146,3 +146,12 @@ def test_without_a_log(path: Path) -> None:
     assert audit_list(path) == []
     with pytest.raises(NotFound, match="there is no audit log"):
         audit_verify(path)
+
+
+def test_the_folder_is_made_for_its_owner(tmp_path: Path) -> None:
+    """Over real servers a command may be the first to want a data directory; one that lies deeper is somebody's mistake."""
+    path = tmp_path / "data" / "audit.jsonl"
+    write(path, 1)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    with pytest.raises(UsageRefused, match="cannot be opened"):
+        write(tmp_path / "no" / "such" / "audit.jsonl", 1)
