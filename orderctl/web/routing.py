@@ -1,6 +1,6 @@
 """Requests to handlers, and whatever a handler raises made an answer.
 
-Starlette's own application does the same in three layers, each of which costs a quarter of what the rest of a look-up does.
+Starlette's own application does the same in three layers around each other, all of which every request would pass.
 """
 
 from __future__ import annotations
