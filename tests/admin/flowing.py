@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import structs
 from prometheus_client import CollectorRegistry
@@ -16,7 +16,7 @@ from orderctl.clock import Clock
 from orderctl.config import Config
 from orderctl.ids import group_of
 from orderctl.metrics import Metrics
-from orderctl.order import Order
+from orderctl.order import Order, Status
 from orderctl.services.cache_sync import CacheSync
 from orderctl.services.expiry import Expired, encode_expired
 from orderctl.services.pump import Pump
@@ -24,11 +24,14 @@ from orderctl.services.replaying import AtTime, Point
 from orderctl.stores.cache import Fill, Granted
 from orderctl.stores.log import CHANGES, EXPIRED, Outgoing, Place
 from orderctl.stores.tiers import Tiers
-from tests.admin.many_orders import ManyOrders
+from tests.admin.many_orders import ManyOrders, batches
 
 CONFIG = Config()
 GROUPS = CONFIG.deployment.groups
 BEGINNING = AtTime(0)
+
+
+T = TypeVar("T")
 
 
 def unheard(_: int) -> None:
@@ -38,11 +41,15 @@ def unheard(_: int) -> None:
 class Flow:
     """A deployment's tiers, and what the daemons would do in them. `path` is the audit log's."""
 
-    def __init__(self, tiers: Tiers, clock: Clock, path: Path) -> None:
+    config = CONFIG
+    begin: Point = BEGINNING
+    """Before all that the test does, and behind what others did."""
+
+    def __init__(self, tiers: Tiers, clock: Clock, path: Path, orders: ManyOrders | None = None) -> None:
         self.tiers = tiers
         self.clock = clock
         self.path = path
-        self.orders = ManyOrders(tiers, clock)
+        self.orders = orders or ManyOrders(tiers, clock)
         for group, mark in enumerate(tiers.cache.marks(range(GROUPS))):
             if mark is None:
                 tiers.cache.reset_group(group, mark=0)
@@ -107,14 +114,30 @@ class Flow:
         assert self.tiers.cache.lookup(ids, tokens=tokens) == [Granted(token) for token in tokens]
         return list(zip(orders, tokens, strict=True))
 
+    def moved(self, count: int) -> list[Order]:
+        """So many orders that are processing, cached as that, with both changes in the log and read."""
+        orders = self.orders.move(self.orders.create(count), Status.PROCESSING)
+        self.orders.cache(orders)
+        self.pump()
+        self.follow()
+        return orders
+
     def cached(self, order: Order) -> Any:
         """What the cache holds of the order."""
         return self.tiers.cache.get([order.order_id])[0]
 
-    def replayer(self, daemon: str, begin: Point = BEGINNING, end: Point | None = None, **stores: Any) -> Replayer:
+    def all_cached(self, orders: Sequence[Order]) -> list[Any]:
+        """What it holds of each."""
+        return each_of(self.tiers.cache.get, orders)
+
+    def end(self, place: Place) -> int:
+        """The offset that the next message gets there."""
+        return self.tiers.log.ends(place.topic)[place.partition][1]
+
+    def replayer(self, daemon: str, begin: Point | None = None, end: Point | None = None, **stores: Any) -> Replayer:
         """One over the whole log, unless told otherwise; `stores` are others than the tiers' own."""
         tiers = structs.replace(self.tiers, **stores)
-        return Replayer(tiers, CONFIG, self.clock, daemon=daemon, begin=begin, end=end)
+        return Replayer(tiers, self.config, self.clock, daemon=daemon, begin=begin or self.begin, end=end)
 
     def plan(self, daemon: str, *points: Point, **stores: Any) -> ReplayView:
         """What a replay would do."""
@@ -132,8 +155,14 @@ class Flow:
 
     def state(self, orders: Sequence[Order]) -> list[object]:
         """All that a replay may touch: entries, rows of both databases, what the log holds and where its groups are."""
-        ids, tiers = [order.order_id for order in orders], self.tiers
+        tiers = self.tiers
         ends = [tiers.log.ends(topic) for topic in (CHANGES, EXPIRED, "orders.parked", "orders.invalidated")]
         groups = [tiers.log.committed("cache-sync", CHANGES), tiers.log.committed("timeouts", EXPIRED)]
         marks = tiers.cache.marks(range(GROUPS))
-        return [tiers.cache.get(ids), tiers.hot.load(ids), tiers.archive.load(ids), ends, groups, marks]
+        loads: Sequence[Callable[[list[str]], Sequence[object]]] = (tiers.cache.get, tiers.hot.load, tiers.archive.load)
+        return [*(each_of(load, orders) for load in loads), ends, groups, marks]
+
+
+def each_of(load: Callable[[list[str]], Sequence[T]], orders: Sequence[Order]) -> list[T]:
+    """What a tier has of each of many orders."""
+    return [found for batch in batches(orders) for found in load([order.order_id for order in batch])]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from orderctl.clock import Clock
+from orderctl.clock import US_PER_S, Clock
 from orderctl.ids import new_order_id, partition_of
 from orderctl.order import Change, Order, Status
 from orderctl.stores.cache import Fill, Granted
@@ -29,13 +29,14 @@ def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 class ManyOrders:
-    """Orders of one merchant, each of a kind: open or archived, cached or not."""
+    """Orders of one merchant, each of a kind: open or archived, cached or not. `newest` changed last in the hot store."""
 
     def __init__(self, tiers: Tiers, clock: Clock, *, merchant: str = "acme", seed: bytes = b"7") -> None:
         self.tiers = tiers
         self.clock = clock
         self.merchant = merchant
         self.made: list[Order] = []
+        self.newest: Order
         self.open_cached: list[Order] = []
         self.open_bare: list[Order] = []
         self.archived_cached: list[Order] = []
@@ -52,11 +53,12 @@ class ManyOrders:
         self.cache([*self.open_cached, *self.archived_cached])
         return self
 
-    def create(self, count: int) -> list[Order]:
+    def create(self, count: int, *, due_in_s: int = 900) -> list[Order]:
         """New orders, in the hot store."""
-        drafts = [self._draft() for _ in range(count)]
+        drafts = [self._draft(due_in_s) for _ in range(count)]
         made = [self._created(outcome) for batch in batches(drafts) for outcome in self.tiers.hot.create(batch)]
         self.made += made
+        self.newest = made[-1]
         return made
 
     def move(self, orders: Sequence[Order], status: Status) -> list[Order]:
@@ -67,6 +69,7 @@ class ManyOrders:
             for outcome in self.tiers.hot.change(changes, now_us=self.clock.now_us()):
                 assert isinstance(outcome, Changed)
                 moved.append(outcome.order)
+        self.newest = moved[-1]
         return moved
 
     def finish(self, orders: Sequence[Order]) -> list[Order]:
@@ -110,13 +113,13 @@ class ManyOrders:
             self.cache([other(order)])
         return list(orders)
 
-    def _draft(self) -> Draft:
+    def _draft(self, due_in_s: int) -> Draft:
         self._serial += 1
         now_us, ref = self.clock.now_us(), f"many-{self._serial}"
         order_id = new_order_id(now_us // 1000, partition_of(self.merchant, ref), self._random.randbytes)
         order = Order(
             order_id, self.merchant, ref, 1999, "EUR", "card", "{}", Status.PENDING, None, 0, now_us, now_us,
-            now_us + 900_000_000,
+            now_us + due_in_s * US_PER_S,
         )  # fmt: skip
         return Draft(order, sha256(b"a body").digest())
 

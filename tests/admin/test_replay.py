@@ -14,14 +14,15 @@ from orderctl.admin.replay import parse_point, text_of
 from orderctl.clock import US_PER_S, ManualClock
 from orderctl.errors import TierUnavailable, UsageRefused
 from orderctl.ids import group_of
-from orderctl.order import Order, Status
+from orderctl.order import Status
 from orderctl.services.replaying import AtOffset, AtTime, spans
 from orderctl.stores.log import CHANGES, EXPIRED, PARKED, GroupActive, Message, Outgoing, Place
-from orderctl.stores.record import Kind, record_of
+from orderctl.stores.record import Kind
 from orderctl.stores.tiers import Tiers
 from tests.admin.flowing import BEGINNING, GROUPS, Flow, unheard
+from tests.admin.replay_contract import ReplayContract, older, overdue
 
-EVENTS = 5_000
+MANY = 2_500
 
 
 @pytest.fixture
@@ -30,18 +31,14 @@ def flow(tiers: Tiers, clock: ManualClock, tmp_path: Path) -> Flow:
     return Flow(tiers, clock, tmp_path / "audit.jsonl")
 
 
-def moved(flow: Flow, count: int) -> list[Order]:
-    """So many orders that are processing, cached as that, with both changes in the log and read."""
-    orders = flow.orders.move(flow.orders.create(count), Status.PROCESSING)
-    flow.orders.cache(orders)
-    flow.pump()
-    flow.follow()
-    return orders
+@pytest.fixture
+def many() -> int:
+    """As many as take a second."""
+    return MANY
 
 
-def older(order: Order) -> Order:
-    """As it was created."""
-    return structs.replace(order, version=order.version - 1, status=Status.PENDING)
+class TestEmbedded(ReplayContract):
+    """The embedded stores."""
 
 
 class FailsLater:
@@ -65,48 +62,27 @@ class FailsLater:
 class TestCacheSync:
     """Its range of changes, against the cache as it is."""
 
-    def test_a_dry_run_over_many_events_changes_nothing(self, flow: Flow) -> None:
-        """Nothing is out of order, and nothing would change; nothing is written anywhere either."""
-        orders = moved(flow, EVENTS // 2)
-        before = flow.state(orders)
-        plan = flow.plan("cache-sync")
-        assert (plan.events, plan.orders, plan.would_change, plan.applied) == (EVENTS, EVENTS // 2, 0, 0)
-        assert flow.state(orders) == before
-
-    def test_what_would_change_is_what_is_applied(self, flow: Flow) -> None:
-        """Each kind of damage counts, what readers or newer versions put there does not; the offsets stay where they are."""
-        orders = moved(flow, 60)
-        stale, other, newer, gone, denied, leased = (orders[at : at + 10] for at in range(0, 60, 10))
-        flow.orders.cache([older(order) for order in stale])
-        flow.orders.cache(other, amount=7)
-        flow.orders.cache(newer, version=3)
-        flow.tiers.cache.invalidate([order.order_id for order in (*gone, *denied, *leased)])
+    def test_what_would_not_be_filled_in_counts(self, flow: Flow) -> None:
+        """That an order does not exist is dropped; a load that is under way gets its floor."""
+        orders = flow.moved(20)
+        denied, leased = orders[:10], orders[10:]
+        flow.tiers.cache.invalidate([order.order_id for order in orders])
         flow.deny(denied)
         flow.lease(leased)
-        before = flow.state(orders)
         plan = flow.plan("cache-sync")
-        assert (plan.events, plan.orders, plan.would_change, plan.applied) == (120, 60, 40, 0)
-        assert flow.state(orders) == before
+        assert (plan.events, plan.orders, plan.would_change) == (40, 20, 20)
         assert {each.change for each in plan.examples} <= {
-            "cached version 1 becomes 2, processing",
-            "cached version 2 gets other bytes",
             "its cached entry, which says nothing of it, is dropped",
             "nothing older than version 2 is filled in",
         }
-        done = flow.execute("cache-sync")
-        assert (done.would_change, done.applied) == (40, 40)
-        assert flow.tiers.log.committed("cache-sync", CHANGES) == before[4][0]  # type: ignore[index]
-        assert flow.tiers.cache.marks(range(GROUPS)) == before[5]
-        for order in (*stale, *other):
-            assert flow.cached(order).body == record_of(order).body
-        assert [flow.cached(order).version for order in newer] == [3] * 10
-        assert [flow.cached(order) for order in (*gone, *denied)] == [None] * 20
-        assert [(e.kind, e.version) for e in map(flow.cached, leased)] == [(Kind.LEASE, 2)] * 10
+        assert flow.execute("cache-sync").applied == 20
+        assert flow.all_cached(denied) == [None] * 10
+        assert [(e.kind, e.version) for e in flow.all_cached(leased)] == [(Kind.LEASE, 2)] * 10
         assert flow.plan("cache-sync").would_change == 0
 
     def test_what_the_group_has_not_read_is_left_to_it(self, flow: Flow) -> None:
         """A mark that said more than was applied would hide what is missing."""
-        orders = moved(flow, 20)
+        orders = flow.moved(20)
         flow.orders.cache([older(order) for order in orders])
         flow.orders.move(orders, Status.SUCCESS)
         flow.pump()
@@ -118,7 +94,7 @@ class TestCacheSync:
 
     def test_a_group_that_went_back_in_time_is_left_to_cache_sync(self, flow: Flow) -> None:
         """Nothing is dropped by a replay, and the dry run says so beforehand."""
-        [order] = moved(flow, 1)
+        [order] = flow.moved(1)
         group = group_of(order.order_id, GROUPS)
         flow.tiers.cache.reset_group(group, mark=0)
         flow.orders.cache([order])
@@ -130,7 +106,7 @@ class TestCacheSync:
 
     def test_a_message_that_means_nothing(self, flow: Flow) -> None:
         """Dry it is parked nowhere; live it is parked again, and its order's record dropped."""
-        [order] = moved(flow, 1)
+        [order] = flow.moved(1)
         place = Place(CHANGES, group_of(order.order_id, GROUPS))
         flow.tiers.log.publish([Outgoing(place, order.order_id.encode(), b"{")])
         flow.follow()
@@ -144,7 +120,7 @@ class TestCacheSync:
     @pytest.mark.parametrize("pages", [0, 1, 7, 30])
     def test_stopped_by_a_failure_it_goes_on(self, flow: Flow, pages: int) -> None:
         """From where it says, and together the two have done it all."""
-        orders = moved(flow, 100)
+        orders = flow.moved(100)
         flow.orders.cache([older(order) for order in orders])
         stopping = flow.replayer("cache-sync", log=FailsLater(flow.tiers.log, pages))
         plan = flow.plan("cache-sync")
@@ -158,7 +134,7 @@ class TestCacheSync:
 
     def test_the_audit_log_tells_of_it(self, flow: Flow) -> None:
         """What, from where to where, by which plan, why, and what came of it."""
-        flow.orders.cache([older(order) for order in moved(flow, 3)])
+        flow.orders.cache([older(order) for order in flow.moved(3)])
         flow.execute("cache-sync")
         began, ended = flow.audited()
         assert (began["daemon"], began["would_change"], began["reason"], began["done"]) == (
@@ -173,30 +149,9 @@ class TestCacheSync:
 class TestTimeouts:
     """Hints, against the rows as they are."""
 
-    def orders_due(self, flow: Flow, clock: ManualClock) -> list[Order]:
-        """Overdue, named twice."""
-        orders = flow.orders.create(30)
-        flow.orders.move(orders[20:], Status.SUCCESS)
-        clock.advance(1_000)
-        flow.hint([*orders, *flow.orders.create(5)], times=2)
-        return orders
-
-    def test_what_would_change_is_what_is_applied(self, flow: Flow, clock: ManualClock) -> None:
-        """Those open and due; not what is final, and not what has time left."""
-        orders = self.orders_due(flow, clock)
-        before = flow.state(orders)
-        plan = flow.plan("timeouts")
-        assert (plan.events, plan.orders, plan.would_change) == (70, 35, 20)
-        assert flow.state(orders) == before
-        done = flow.execute("timeouts")
-        assert (done.would_change, done.applied) == (20, 20)
-        rows = [order for order in flow.tiers.hot.load([order.order_id for order in orders]) if order is not None]
-        assert [row.status for row in rows] == [Status.TIMEOUT] * 20 + [Status.SUCCESS] * 10
-        assert flow.plan("timeouts").would_change == 0
-
     def test_rows_of_an_older_epoch_count_as_well(self, flow: Flow, clock: ManualClock) -> None:
         """They are settled first: what is final in the archive stands, and the row goes."""
-        orders = self.orders_due(flow, clock)
+        orders = overdue(flow)
         flow.tiers.archive.write([structs.replace(orders[0], status=Status.FAILED, version=9)])
         flow.tiers.registry.raise_epoch(above=0)
         plan = flow.plan("timeouts")
@@ -212,7 +167,7 @@ class TestTimeouts:
             def time_out(self, _: Sequence[str]) -> None:
                 raise TierUnavailable("hot")
 
-        self.orders_due(flow, clock)
+        overdue(flow)
         replayer = flow.replayer("timeouts", deadlines=Away())
         with audit_log(flow.path, flow.clock) as audit, pytest.raises(TierUnavailable):
             replayer.execute(flow.plan("timeouts"), audit, reason=None, progress=unheard)
@@ -238,25 +193,6 @@ class TestTimeouts:
 class TestArchiver:
     """Changes, against the final rows as they are."""
 
-    def test_what_would_change_is_what_is_applied(self, flow: Flow) -> None:
-        """Final rows move; open ones, and one that the archive contradicts, stay."""
-        orders = flow.orders.create(40)
-        final = flow.orders.move(orders[:30], Status.SUCCESS)
-        flow.pump()
-        flow.follow()
-        flow.have_read("archiver", CHANGES)
-        flow.tiers.archive.write([structs.replace(final[0], status=Status.FAILED)])
-        before = flow.state(orders)
-        plan = flow.plan("archiver")
-        assert (plan.events, plan.orders, plan.would_change) == (70, 40, 29)
-        assert flow.state(orders) == before
-        done = flow.execute("archiver")
-        assert (done.would_change, done.applied) == (29, 29)
-        ids = [order.order_id for order in final[1:]]
-        assert flow.tiers.hot.load(ids) == [None] * 29
-        assert flow.tiers.archive.load(ids) == final[1:]
-        assert flow.tiers.hot.load([final[0].order_id]) == [final[0]]
-
     def test_it_does_not_run_beside_the_daemon(self, flow: Flow) -> None:
         """Two movers could take each other's young write for their own old one; a dry run writes nothing, and may."""
         member = flow.tiers.log.join("archiver", [CHANGES])
@@ -279,7 +215,7 @@ class TestSeeking:
 
     def test_the_group_reads_it_all_again(self, flow: Flow) -> None:
         """From the beginning, or in one partition from an offset."""
-        [order, *_] = moved(flow, 50)
+        [order, *_] = flow.moved(50)
         group = group_of(order.order_id, GROUPS)
         committed = flow.tiers.log.committed("cache-sync", CHANGES)
         self.seek(flow, AtOffset(group, 1))
@@ -292,7 +228,7 @@ class TestSeeking:
 
     def test_never_while_the_daemon_runs(self, flow: Flow) -> None:
         """It would go on from where it is, and commit over it."""
-        moved(flow, 5)
+        flow.moved(5)
         member = flow.tiers.log.join("cache-sync", [CHANGES])
         member.poll(1, 0)
         with pytest.raises(GroupActive):
@@ -302,7 +238,7 @@ class TestSeeking:
 
     def test_never_forwards(self, flow: Flow) -> None:
         """What nobody has applied is not passed by."""
-        [order] = moved(flow, 1)
+        [order] = flow.moved(1)
         flow.orders.move([order], Status.SUCCESS)
         flow.pump()
         with pytest.raises(UsageRefused, match="forwards"):
@@ -314,11 +250,11 @@ class TestRanges:
 
     def test_by_time_and_by_offset(self, flow: Flow, clock: ManualClock) -> None:
         """What was published before, or is behind, is left out."""
-        moved(flow, 10)
+        flow.moved(10)
         clock.advance(60)
         since = AtTime(clock.now_us() // 1000)
         clock.advance(60)
-        second = moved(flow, 7)
+        second = flow.moved(7)
         group = group_of(second[0].order_id, GROUPS)
         mine = [order for order in second if group_of(order.order_id, GROUPS) == group]
         log = flow.tiers.log
