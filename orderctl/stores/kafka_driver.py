@@ -19,6 +19,10 @@ TIER: Final = "log"
 MESSAGE_BYTES_MAX: Final = 2 * 1024 * 1024
 """Of one message with its key and headers. A record with its order's two images is a few KiB."""
 QUEUE_KIB: Final = 16 * 1024
+FETCH_BYTES: Final = 2 * 1024 * 1024
+"""As it is sent, which is compressed: what a fetch brings is several times that, and comes on top of what is queued."""
+PARTITION_BYTES: Final = 128 * 1024
+"""Of a partition's in one fetch, so that 16 partitions with backlogs are served by each; a larger message comes all the same."""
 """What each client keeps in memory, read ahead or to be sent."""
 LINGER_MS: Final = 20
 """Messages wait for others of their partition until their caller has handed over all and flushes, which ends the waiting: a
@@ -116,7 +120,8 @@ def consumer_config(cluster: KafkaCluster, group: str) -> Config:
         "auto.offset.reset": "earliest",
         "allow.auto.create.topics": False,
         "fetch.wait.max.ms": 100,
-        "fetch.max.bytes": QUEUE_KIB * 1024,
+        "fetch.max.bytes": FETCH_BYTES,
+        "max.partition.fetch.bytes": PARTITION_BYTES,
         "fetch.queue.backoff.ms": 20,
         "queued.max.messages.kbytes": QUEUE_KIB,
     }
