@@ -2,7 +2,8 @@
 
     python -m tests.lanes [ARGUMENTS FOR PYTEST]
 
-What the others say is shown when they have ended; they have the lower priority, since nothing of theirs waits for a moment.
+What the others say is shown when they have ended; they have the lower priority, since nothing of theirs waits for a moment. With
+them go those tests of daemons that need no servers, so that both lanes take about as long.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Final, NoReturn
 
-DEPLOYMENTS: Final = ("tests/acceptance",)
-OTHERS: Final = ("--ignore=tests/acceptance",)
+TESTS: Final = Path(__file__).parent
+ACCEPTANCE: Final = TESTS / "acceptance"
+SERVERLESS: Final = ("test_process_*.py", "*_sigkill.py")
 
 
 def main(arguments: list[str]) -> int:
@@ -22,9 +25,9 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _end)
     pytest = [sys.executable, "-m", "pytest", *arguments]
     with tempfile.TemporaryFile() as said:
-        others = subprocess.Popen(["nice", "-n", "5", *pytest, *OTHERS], stdout=said, stderr=subprocess.STDOUT)
+        others = subprocess.Popen(["nice", "-n", "5", *pytest, *_others()], stdout=said, stderr=subprocess.STDOUT)
         try:
-            codes = (subprocess.call([*pytest, *DEPLOYMENTS]), others.wait())
+            codes = (subprocess.call([*pytest, *_deployments()]), others.wait())
         finally:
             if others.poll() is None:
                 others.send_signal(signal.SIGINT)
@@ -33,6 +36,19 @@ def main(arguments: list[str]) -> int:
             sys.stdout.buffer.write(said.read())
             sys.stdout.flush()
     return next(filter(None, codes), 0)
+
+
+def _serverless() -> list[Path]:
+    return [file for pattern in SERVERLESS for file in sorted(ACCEPTANCE.glob(pattern))]
+
+
+def _deployments() -> list[str]:
+    return [str(ACCEPTANCE), *(f"--ignore={file}" for file in _serverless())]
+
+
+def _others() -> list[str]:
+    folders = [folder for folder in sorted(TESTS.iterdir()) if any(folder.glob("test_*.py")) and folder != ACCEPTANCE]
+    return [*map(str, folders), *map(str, sorted(TESTS.glob("test_*.py"))), *map(str, _serverless())]
 
 
 def _end(*_signal: object) -> NoReturn:

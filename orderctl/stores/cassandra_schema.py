@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from hashlib import sha256
 from string import Template
 from typing import Final
@@ -153,7 +153,7 @@ def _apply(
     # The first makes the table that holds the lock, so it cannot wait for it; under the lock it is repeated, and noted.
     for statement in known[0].statements(values):
         connection.change_schema(statement)
-    with _locked(connection, clock) as renew:
+    with locked(connection, clock) as renew:
         # What the driver knows of tables may be older than what another process has made.
         missing = _behind(connection, known)
         for migration in missing:
@@ -166,11 +166,32 @@ def _apply(
 
 
 @contextmanager
-def _locked(connection: CassandraConnection, clock: Clock) -> Iterator[Callable[[], None]]:
-    """Hold the lock; yields what renews it."""
+def locked(connection: CassandraConnection, clock: Clock) -> Iterator[Callable[[], None]]:
+    """Hold the lock on migrating; yields what renews it.
+
+    A compare-and-set that was not answered may have been done: it is asked for again, and who holds the lock already is told so.
+
+    Raises:
+        TierUnavailable: another process does not come to an end, or the archive does not answer.
+
+    """
     mine = {"holder": uuid4().hex, "lock_s": LOCK_S}
     deadline_s = clock.monotonic_s() + PATIENCE_S
-    while not _is_applied(connection.ask("take_lock", mine)):
+
+    def settled(name: str) -> list[Row]:
+        while True:
+            try:
+                return connection.ask(name, mine)
+            except TierUnavailable:
+                if clock.monotonic_s() >= deadline_s:
+                    raise
+            clock.wait(threading.Event(), _RETRY_S)
+
+    def is_taken() -> bool:
+        [(is_applied, *seen)] = settled("take_lock")
+        return is_applied or mine["holder"] in seen
+
+    while not is_taken():
         if clock.monotonic_s() >= deadline_s:
             raise TierUnavailable(
                 TIER,
@@ -180,13 +201,16 @@ def _locked(connection: CassandraConnection, clock: Clock) -> Iterator[Callable[
         clock.wait(threading.Event(), _RETRY_S)
 
     def renew() -> None:
-        if not _is_applied(connection.ask("renew_lock", mine)):
+        nonlocal deadline_s
+        deadline_s = clock.monotonic_s() + PATIENCE_S
+        if not _is_applied(settled("renew_lock")):
             raise TierUnavailable(TIER, f"the lock on migrating {connection.access.address} was lost")
 
     try:
         yield renew
     finally:
-        connection.ask("give_lock_back", mine)
+        with suppress(TierUnavailable):  # it lapses by itself
+            connection.ask("give_lock_back", mine)
 
 
 def _is_applied(rows: list[Row]) -> bool:

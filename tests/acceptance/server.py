@@ -14,10 +14,12 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 START_S, STOP_S = 60.0, 30.0
+PATIENCE_S = 60.0
+"""Of tests that do not show how soon something comes, but that it does."""
 TICK = threading.Event()
 
 
-def until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:
+def until(condition: Callable[[], bool], *, seconds: float = PATIENCE_S, what: str) -> None:
     """Wait for a condition; a failure says for which."""
     for _ in range(int(seconds / 0.02)):
         if condition():

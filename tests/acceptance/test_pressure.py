@@ -271,7 +271,7 @@ def test_the_holder_of_a_lease_is_killed_in_the_middle_of_its_load(
         target = f"/v1/orders/{order_id}"
         with locked(place.config, order_id) as let_go:
             held = client.submit(holder.query, "GET", target)
-            until(lambda: is_leased(tiers, order_id), seconds=10, what="the holder has the lease")
+            until(lambda: is_leased(tiers, order_id), what="the holder has the lease")
             assert other.query("GET", target).status == 202
             holder.kill()
             killed_s = time.monotonic()

@@ -91,7 +91,7 @@ def test_systemd_hears_ready_the_watchdog_and_stopping(tmp_path: Path, arguments
             stack.push(server)
             server.spawn()
             until(lambda: has_said("READY=1"), seconds=30, what="READY=1")
-            until(lambda: has_said("WATCHDOG=1", times=5), seconds=10, what="the watchdog is fed")
+            until(lambda: has_said("WATCHDOG=1", times=5), what="the watchdog is fed")
             assert not has_said("STOPPING=1")
             assert server.stop() == 0
         assert has_said("STOPPING=1")

@@ -138,7 +138,7 @@ def test_up_again_is_harmless_and_revives_the_dead(stacked: Stacked) -> None:
     assert stacked.pids() == before
     for name in ("sql", "redis-4", "cassandra"):
         os.kill(before[name], signal.SIGKILL)
-    until(lambda: all(gone(before[name]) for name in ("sql", "redis-4", "cassandra")), seconds=10, what="killed")
+    until(lambda: all(gone(before[name]) for name in ("sql", "redis-4", "cassandra")), what="killed")
     status = stacked.terminal.run("stack", "status")
     assert (status.returncode, status.stdout.count(" down ")) == (4, 3)
     revived = {name for name, how in stacked.up().items() if how.startswith("healthy after ")}

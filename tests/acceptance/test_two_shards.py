@@ -142,7 +142,7 @@ def looked_up(server: Server, order_ids: list[str]) -> dict[str, Any]:
         found.update({r["order"]["order_id"]: r["order"] for r in answer.json["results"] if "order" in r})
         return len(found) == len(order_ids)
 
-    until(is_all_there, seconds=10, what="every order is answered")
+    until(is_all_there, what="every order is answered")
     return found
 
 

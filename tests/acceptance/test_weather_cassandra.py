@@ -36,7 +36,7 @@ def go_on_without(fleet: Fleet, load: Load, tiers: Tiers) -> None:
     fleet.servers["query"].kill()
     fleet.servers["query"].start()
     for name in ("command", "query", "cdc", "cache-sync"):
-        says(fleet.servers[name], 200, "ok", seconds=1.0)
+        says(fleet.servers[name], 200, "ok", seconds=AWAY_S)
 
 
 @pytest.mark.timeout(300)

@@ -35,7 +35,7 @@ def go_on_without(fleet: Fleet, load: Load, tiers: Tiers) -> None:
     load.wait_for_orders(50, seconds=AWAY_S)
     load.wait_for_lookups(50, seconds=AWAY_S)
     for name in ("command", "query"):
-        says(fleet.servers[name], 200, "ok", seconds=1.0)
+        says(fleet.servers[name], 200, "ok", seconds=AWAY_S)
     until(lambda: bool(archived_of(load.ledger.lines[known:], tiers)), seconds=AWAY_S, what="new orders are archived")
 
 

@@ -25,7 +25,7 @@ PRIMARIES = 3
 PORTS = range(26011, 26091, 10)
 """Where a cluster's ports may begin; those of its bus lie 100 above. Below the ports that outgoing connections take."""
 DEADLINE_S = 20.0
-TIMEOUT_S = 0.5
+TIMEOUT_S = 2.0
 """What a store waits for a node that does not answer."""
 
 _CONFIGURATION = """\

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -21,6 +22,7 @@ from orderctl.stores.cassandra_schema import (
     Layout,
     Migration,
     known_migrations,
+    locked,
     migrate_archive,
 )
 from orderctl.stores.cassandra_schema import QUERIES as SCHEMA_QUERIES
@@ -94,6 +96,36 @@ def test_several_at_once_do_no_harm(keyspace: TemporaryKeyspace) -> None:
     store.write([order])
     assert store.load([order.order_id]) == [order]
     store.close()
+
+
+class LosesReplies:
+    """A connection whose answers to these are lost, the first time of each, after they were carried out."""
+
+    def __init__(self, connection: CassandraConnection, *names: str) -> None:
+        self._connection = connection
+        self._names = {*names}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def ask(self, name: str, parameters: dict[str, Any] | None = None) -> list[Row]:
+        found: list[Row] = self._connection.ask(name, parameters)
+        if name in self._names:
+            self._names.remove(name)
+            raise TierUnavailable("archive")
+        return found
+
+
+def test_the_lock_is_held_though_nobody_said_so(keyspace: TemporaryKeyspace) -> None:
+    """It was taken, renewed and given back, and each answer was lost. Another one gets it, then."""
+    migrate(keyspace)
+    with closing(connection_to(keyspace)) as connection:
+        deaf: Any = LosesReplies(connection, "take_lock", "renew_lock", "give_lock_back")
+        with locked(deaf, SystemClock()) as renew:
+            renew()
+        assert deaf._names == set()
+        with locked(connection, ManualClock()) as renew:
+            renew()
 
 
 def test_a_migration_that_was_interrupted_is_begun_again(keyspace: TemporaryKeyspace) -> None:

@@ -43,7 +43,7 @@ from tests.stack import needs
 pytestmark = needs()
 
 CONNECTING, READING = Conversation.begin.__name__, Conversation.replies.__name__
-SLACK_S = 0.4
+SLACK_S = 1.5
 """What two busy cores may add to a time-out."""
 
 

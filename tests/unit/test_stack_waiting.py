@@ -88,7 +88,7 @@ class TestWaiting:
         script = f"sleep 60 & echo $! >{shlex.quote(str(mark))}; wait"
         with pytest.raises(TierUnavailable):
             waiting(1, real=True).run(["/bin/sh", "-c", script], log=tmp_path / "log", what="made")
-        until(lambda: has_ended(int(mark.read_text())), seconds=5, what="ended")
+        until(lambda: has_ended(int(mark.read_text())), what="ended")
 
 
 class TestFolder:

@@ -16,7 +16,7 @@ from orderctl.web.batcher import QUIET_ROUNDS, Batcher
 from orderctl.web.edge import EdgeSettings
 from orderctl.web.problems import Problem
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 class Store:
