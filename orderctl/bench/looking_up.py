@@ -16,7 +16,7 @@ from orderctl.bench.load import Load, request_bytes
 from orderctl.bench.measuring import Measure
 from orderctl.bench.orders import MERCHANT, batches, fill_all, final_orders
 from orderctl.bench.scenario import Runs
-from orderctl.bench.serving import Target, constant, key_on, measure_http, served
+from orderctl.bench.serving import Target, constant, key_on, measure_http, paced, served
 from orderctl.clock import SystemClock
 from orderctl.errors import OrderctlError
 from orderctl.order import Order
@@ -108,7 +108,9 @@ def fetch(url: str, request: bytes) -> bytes:
 def _run(target: Target, requests: Sequence[bytes], total: int, connections: int, units: int) -> Measure:
     load = Load(url=target.url, requests=requests, total=total, connections=min(connections, total))
     if target.admin is None:
-        return measure_http(target, load, units=units)
+        return paced(measure_http(target, load, units=units), load, units=units)
     before = target.metric(LOADS)
     measure = measure_http(target, load, units=units)
-    return structs.replace(measure, facts=measure.facts | {"loaded": target.metric(LOADS) - before})
+    loaded = target.metric(LOADS) - before
+    measure = paced(measure, load, units=units)
+    return structs.replace(measure, facts=measure.facts | {"loaded": loaded})

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 from starlette.types import Receive, Scope, Send
 
 from orderctl.bench.ground import Ground
-from orderctl.bench.load import Load, run_load
+from orderctl.bench.load import Load, Loaded, run_load
 from orderctl.bench.measuring import Measure, apart, cpu_s_of, memory_mib_of
 from orderctl.clock import SystemClock
 from orderctl.daemons.servers import Server
@@ -33,6 +33,8 @@ START_S: Final = 60.0
 STOP_S: Final = 30.0
 POLL_S: Final = 0.05
 BACKLOG: Final = 1024
+PACE: Final = 0.5
+"""Latencies are those at this share of the rate that was measured."""
 
 
 class Target(Struct, frozen=True):
@@ -117,18 +119,37 @@ def measure_http(target: Target, load: Load, *, units: int = 1, expected: int = 
 
     """
     began_cpu_s = cpu_s_of(target.pid)
-    loaded = apart(run_load, load)
+    loaded = _sent(load, expected)
     cpu_s = cpu_s_of(target.pid) - began_cpu_s
-    if set(loaded.statuses) != {expected}:
-        raise OrderctlError(f"{target.url} answered {loaded.statuses} where only {expected} was expected")
     return Measure(
         units=load.total * units,
         seconds=loaded.seconds,
         cpu_s=cpu_s,
         memory_mib=memory_mib_of(target.pid),
-        latency_ms=loaded.latency_ms,
         facts={"client_cpu_s": round(loaded.cpu_s, 2)},
     )
+
+
+def paced(measure: Measure, load: Load, *, units: int = 1, expected: int = 200) -> Measure:
+    """`measure` with the latencies of `load`, sent at fixed times and half as fast as what was measured was answered.
+
+    As fast as it is answered, a load waits for a server that stalls, and hears of one long answer only.
+
+    Raises:
+        OrderctlError: an answer was not `expected`.
+
+    """
+    rate_per_s = PACE * measure.rate / units
+    loaded = _sent(structs.replace(load, rate_per_s=rate_per_s), expected)
+    facts = {"paced_requests": load.total, "paced_per_s": round(rate_per_s, 1)}
+    return structs.replace(measure, latency_ms=loaded.latency_ms, facts=measure.facts | facts)
+
+
+def _sent(load: Load, expected: int) -> Loaded:
+    loaded = apart(run_load, load)
+    if set(loaded.statuses) != {expected}:
+        raise OrderctlError(f"{load.url} answered {loaded.statuses} where only {expected} was expected")
+    return loaded
 
 
 def _wait_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 
 from orderctl.bench.load import Load, request_bytes, run_load
 from orderctl.bench.measuring import Measure, apart, cpu_s_of, latency_of, measured, memory_mib_of
-from orderctl.bench.serving import constant, measure_http
+from orderctl.bench.serving import constant, measure_http, paced
 from orderctl.errors import OrderctlError, TierUnavailable
 
 REQUESTS = [request_bytes("GET", "/", "key"), request_bytes("POST", "/", "key", b"{}" * 10_000)]
@@ -35,6 +35,20 @@ def test_another_answer_is_no_measurement() -> None:
     """A server that refuses is quick, and nothing is to be learnt from it."""
     with constant(b"x", status=503) as target, pytest.raises(OrderctlError, match="503"):
         measure_http(target, Load(url=target.url, requests=REQUESTS, total=2, connections=1))
+
+
+def test_latencies_are_of_a_load_half_as_fast() -> None:
+    """A closed loop has none to tell of: it waits for a server that stalls."""
+    with constant(b"x") as target:
+        load = Load(url=target.url, requests=REQUESTS, total=10, connections=2)
+        closed = measure_http(target, load, units=7)
+        found = paced(closed, load, units=7)
+        assert closed.latency_ms is None
+        assert found.latency_ms is not None
+        assert found.facts["paced_per_s"] == pytest.approx(10 / closed.seconds / 2, abs=0.1)
+        assert (found.units, found.seconds) == (70, closed.seconds)
+        with pytest.raises(OrderctlError, match="200"):
+            paced(closed, load, expected=201)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from orderctl.bench.measuring import Measure, apart
 from orderctl.bench.orders import BATCH, MERCHANT, batches, new_orders
 from orderctl.bench.raw_mysql import insert_raw
 from orderctl.bench.scenario import Runs, Scenario, Where, idea_of
-from orderctl.bench.serving import key_on, measure_http, served
+from orderctl.bench.serving import key_on, measure_http, paced, served
 from orderctl.order import NewOrder
 
 CONNECTIONS: Final = 2
@@ -31,10 +31,12 @@ def prepare(ground: Ground, size: int) -> Iterator[Runs]:
 
     with served(ground, "command") as command:
 
-        def real() -> Measure:
+        def load() -> Load:
             bodies = [_request(key, batch) for batch in batches(make())]
-            load = Load(url=command.url, requests=bodies, total=requests, connections=min(CONNECTIONS, requests))
-            return measure_http(command, load, units=BATCH)
+            return Load(url=command.url, requests=bodies, total=requests, connections=min(CONNECTIONS, requests))
+
+        def real() -> Measure:
+            return paced(measure_http(command, load(), units=BATCH), load(), units=BATCH)
 
         yield Runs(real, lambda: apart(insert_raw, ground.config, make()))
 

@@ -13,7 +13,7 @@ from orderctl.bench.looking_up import fetch
 from orderctl.bench.measuring import Measure
 from orderctl.bench.orders import MERCHANT, new_orders
 from orderctl.bench.scenario import Runs, Scenario, Where, idea_of
-from orderctl.bench.serving import constant, key_on, measure_http, served
+from orderctl.bench.serving import constant, key_on, measure_http, paced, served
 
 CONNECTIONS: Final = 256
 TRANSACTIONS: Final = 'orderctl_transactions_total{tier="mysql"}'
@@ -39,9 +39,13 @@ def prepare(ground: Ground, size: int) -> Iterator[Runs]:
                 measure = measure_http(command, load(command.url), expected=201)
                 transactions = command.metric(TRANSACTIONS) - before
                 facts = {"transactions": transactions, "orders_a_transaction": round(size / max(1, transactions), 1)}
-                return msgspec.structs.replace(measure, facts=measure.facts | facts)
+                measure = msgspec.structs.replace(measure, facts=measure.facts | facts)
+                return paced(measure, load(command.url), expected=201)
 
-            yield Runs(real, lambda: measure_http(fixed, load(fixed.url), expected=201))
+            def ceiling() -> Measure:
+                return paced(measure_http(fixed, load(fixed.url), expected=201), load(fixed.url), expected=201)
+
+            yield Runs(real, ceiling)
 
 
 SCENARIO = Scenario(
