@@ -54,7 +54,10 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """A whole run. A smoke run shows that the bench works; its figures mean nothing, and `plan` refuses them."""
+    """A run. A smoke run shows that the bench works; its figures mean nothing, and `plan` refuses them.
+
+    `missing` names the scenarios that were to be measured and were not, since the run ended before.
+    """
 
     format: int = FORMAT
     started_at: str
@@ -63,6 +66,7 @@ class Report(Struct, frozen=True, kw_only=True):
     machine: Machine
     versions: dict[str, str]
     scenarios: list[Result]
+    missing: list[str] = []
 
 
 def side_of(measures: list[Measure]) -> Side:

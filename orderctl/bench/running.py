@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 import orderctl
 from orderctl.bench import own_log, raw_cassandra, raw_mysql, raw_redis
@@ -21,6 +21,7 @@ from orderctl.bench.scenario import Scenario
 from orderctl.body import rfc3339
 from orderctl.clock import Clock
 from orderctl.config import Config
+from orderctl.errors import OrderctlError
 
 LIBRARIES: Final = (
     *("hypercorn", "starlette", "msgspec", "redis", "hiredis", "pymysql", "confluent-kafka", "cassandra-driver"),
@@ -36,25 +37,39 @@ class Plan(Struct, frozen=True):
     size: int | None = None
 
 
-def run_all(config: Config, plan: Plan, *, clock: Clock, tell: Callable[[str], None]) -> Report:
-    """Run every scenario; `tell` hears how far it is.
+def run_all(
+    config: Config,
+    plan: Plan,
+    *,
+    clock: Clock,
+    tell: Callable[[str], None],
+    keep: Callable[[Report], None] = lambda _report: None,
+) -> Report:
+    """Run every scenario; `tell` hears how far it is, and `keep` gets the report anew after each that is finished.
+
+    So whatever ends the run, the last report that was kept has all that was measured, and names what is missing.
 
     Raises:
         UsageRefused: daemons run on this deployment.
-        OrderctlError: a run did not do what is measured.
+        OrderctlError: a run did not do what is measured, or did nothing.
 
     """
     started_us, machine = clock.now_us(), machine_now()
     with ground_on(config) as ground:
-        results = [_run(scenario, ground, plan, tell) for scenario in plan.scenarios]
-        return Report(
+        report = Report(
             started_at=rfc3339(started_us),
             smoke=plan.smoke,
             stores="real" if ground.is_real else "embedded",
             machine=machine,
             versions=versions_of(ground),
-            scenarios=results,
+            scenarios=[],
+            missing=[scenario.name for scenario in plan.scenarios],
         )
+        for scenario in plan.scenarios:
+            result = _run(scenario, ground, plan, tell)
+            report = structs.replace(report, scenarios=[*report.scenarios, result], missing=report.missing[1:])
+            keep(report)
+        return report
 
 
 def _run(scenario: Scenario, ground: Ground, plan: Plan, tell: Callable[[str], None]) -> Result:
@@ -67,6 +82,11 @@ def _run(scenario: Scenario, ground: Ground, plan: Plan, tell: Callable[[str], N
                 ceiling, real = runs.ceiling(), runs.real()
             else:
                 real, ceiling = runs.real(), runs.ceiling()
+            if not real.units or not ceiling.units:
+                raise OrderctlError(
+                    f"{scenario.name}: round {number + 1} did nothing: 0 of {size:,} {scenario.unit}"
+                    + ("" if ceiling.units else ", by the ceiling")
+                )
             rounds.append((real, ceiling))
             tell(
                 f"{scenario.name}: round {number + 1} of {plan.rounds}: {real.rate:,.0f} {scenario.unit}/s, "

@@ -78,9 +78,9 @@ def run(
 
     On the servers that the configuration names, in a database, a keyspace and topics of its own, or embedded in a folder;
     all is taken away afterwards. A deployment that is being served is refused: this is for servers that do nothing else.
+    What was finished is saved and shown even where the run is interrupted, or a scenario fails.
     """
     from orderctl.bench.catalog import chosen
-    from orderctl.bench.chart import chart
     from orderctl.bench.running import Plan, run_all
     from orderctl.clock import SystemClock
     from orderctl.config import is_embedded
@@ -90,10 +90,21 @@ def run(
     plan = Plan(scenarios, rounds or (ROUNDS_SMOKE if smoke else ROUNDS_DEFAULT), smoke, size)
     for file in (save, plot):
         _require_writable(file)
-    with _terminated_as_interrupted():
-        report = run_all(config, plan, clock=SystemClock(), tell=note)
-    _keep(report, save, chart(report) if plot is not None else "", plot)
-    emit(report, invocation.output, table=table(report))
+    kept: list[Report] = []
+
+    def keep(report: Report) -> None:
+        kept[:] = [report]
+        _keep(report, save, plot)
+
+    try:
+        with _terminated_as_interrupted():
+            run_all(config, plan, clock=SystemClock(), tell=note, keep=keep)
+    finally:
+        for report in kept:
+            emit(report, invocation.output, table=table(report))
+        missing = kept[0].missing if kept else [scenario.name for scenario in scenarios]
+        if missing:
+            note(f"not measured: {', '.join(missing)}")
 
 
 @contextmanager
@@ -145,10 +156,12 @@ def _require_writable(file: Path | None) -> None:
         raise UsageRefused(f"{file} cannot be written: {error.strerror}") from error
 
 
-def _keep(report: Report, save: Path | None, picture: str, plot: Path | None) -> None:
+def _keep(report: Report, save: Path | None, plot: Path | None) -> None:
     import msgspec
+
+    from orderctl.bench.chart import chart
 
     if save is not None:
         save.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     if plot is not None:
-        plot.write_text(picture, "utf-8")
+        plot.write_text(chart(report), "utf-8")
