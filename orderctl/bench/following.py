@@ -19,6 +19,7 @@ from orderctl.metrics import Metrics
 from orderctl.services.cache_sync import CacheSync
 from orderctl.services.consumer import Consumer
 from orderctl.services.pump import Checkpoint, Pump
+from orderctl.stores.cache import CacheStore
 from orderctl.stores.log import CHANGES, CHECKPOINTS, Outgoing, Place
 
 BATCH: Final = 1_000
@@ -58,6 +59,13 @@ def keep_pumping(ground: Ground, prefix: str, begin: str, stop: Event) -> None:
         with closing(pump):
             while not stop.is_set():
                 pump.step(WAIT_S)
+
+
+def have_marks(cache: CacheStore, groups: int) -> None:
+    """Give every group that has no mark its first one: a group without counts as one that went back in time."""
+    for group, mark in enumerate(cache.marks(range(groups))):
+        if mark is None:
+            cache.reset_group(group, mark=0)
 
 
 def start_at(log: OwnLog, shard: str, begin: str) -> None:

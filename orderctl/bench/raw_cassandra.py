@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, Final
 
-from cassandra import ConsistencyLevel  # type: ignore[import-untyped]
+from cassandra import ConsistencyLevel, DriverException  # type: ignore[import-untyped]
 from cassandra.auth import PlainTextAuthProvider  # type: ignore[import-untyped]
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile  # type: ignore[import-untyped]
 from cassandra.concurrent import execute_concurrent  # type: ignore[import-untyped]
 from cassandra.policies import DCAwareRoundRobinPolicy  # type: ignore[import-untyped]
+from cassandra.query import BatchStatement, BatchType  # type: ignore[import-untyped]
 
 from orderctl.bench.measuring import Measure, measured
 from orderctl.config import Config
 from orderctl.contracts import named_queries
+from orderctl.errors import TierUnavailable
 from orderctl.ids import created_ms, group_of
 from orderctl.order import Order
 from orderctl.secret import read_secret
@@ -23,6 +26,7 @@ from orderctl.stores.cassandra_schema import Layout
 from orderctl.stores.rows import row_of
 
 CONCURRENCY: Final = 128
+PARTITION_ROWS: Final = 15
 
 
 def insert_raw(config: Config, orders: Sequence[Order]) -> Measure:
@@ -49,6 +53,40 @@ def insert_raw(config: Config, orders: Sequence[Order]) -> Measure:
             return len(orders)
 
         return measured(work)
+
+
+def fill_orders(config: Config, many: Iterable[Sequence[Order]]) -> None:
+    """Write orders by rows of one partition at a time, many such batches in flight; references are left out.
+
+    Raises:
+        TierUnavailable: a batch was not taken.
+
+    """
+    layout = Layout(config.deployment.groups)
+    with ExitStack() as stack:
+        session = _session(config, stack)
+        insert = session.prepare(named_queries("cql", "archive_queries.cql")["archive_order"].text)
+        try:
+            for orders in many:
+                statements = ((one, ()) for one in _partitioned(insert, layout, orders))
+                for _ in execute_concurrent(session, statements, concurrency=CONCURRENCY, results_generator=True):
+                    pass
+        except DriverException as error:
+            raise TierUnavailable("archive", str(error)) from error
+
+
+def _partitioned(insert: Any, layout: Layout, orders: Sequence[Order]) -> Iterator[BatchStatement]:
+    """Batches of one partition each, which a node takes as one mutation; small enough not to be warned of."""
+    partitions: defaultdict[tuple[int, int], list[Order]] = defaultdict(list)
+    for order in orders:
+        group = group_of(order.order_id, layout.groups)
+        partitions[layout.partition(group, created_ms(order.order_id))].append(order)
+    for (group, slot), of_partition in partitions.items():
+        for start in range(0, len(of_partition), PARTITION_ROWS):
+            batch = BatchStatement(BatchType.UNLOGGED)
+            for order in of_partition[start : start + PARTITION_ROWS]:
+                batch.add(insert, row_of(order) | {"order_group": group, "slot": slot})
+            yield batch
 
 
 def versions(config: Config) -> dict[str, str]:

@@ -30,7 +30,7 @@ def get_raw(config: Config, order_ids: Sequence[str], total: int) -> Measure:
     """Read `total` records, a batch after another: one MGET for each group, sent to every node before any is waited for."""
     groups = config.deployment.groups
     with ExitStack() as stack:
-        owners = _owners(config, stack)
+        owners = owners_of(config, stack)
         plans = [_by_node(batch, owners, groups) for batch in batches(order_ids)]
 
         def work() -> int:
@@ -49,7 +49,7 @@ def apply_raw(config: Config, puts: Sequence[Put], total: int, batch: int) -> Me
     group = group_of(puts[0].record.order_id, config.deployment.groups)
     sync = script("sync")
     with ExitStack() as stack:
-        node = _owners(config, stack)[group]
+        node = owners_of(config, stack)[group]
         _say(node, ["SCRIPT", "LOAD", sync.text])
         _say(node, ["SET", mark_key(group), 0, "NX"])
         calls = [_sync_call(sync.digest, group, part, config.deployment.groups) for part in batches(puts, batch)]
@@ -105,7 +105,7 @@ def _say(node: Connection, command: Command) -> Any:
     return node.read_response()
 
 
-def _owners(config: Config, stack: ExitStack) -> list[Connection]:
+def owners_of(config: Config, stack: ExitStack) -> list[Connection]:
     """For each group the connection to its node."""
     (seed, *_) = parse_addresses(config.redis.nodes)
     slots = _say(_connection(config, seed, stack), ["CLUSTER", "SLOTS"])

@@ -9,6 +9,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from orderctl.bench.events import messages_of
+from orderctl.bench.following import have_marks
 from orderctl.bench.ground import Ground
 from orderctl.bench.looking_up import TTL_MS
 from orderctl.bench.measuring import Measure, apart, measured
@@ -45,9 +46,7 @@ def prepare(ground: Ground, size: int) -> Iterator[Runs]:
     puts = [Put(record_of(order), TTL_MS) for order in one_group]
     prefix = f"{ground.name}.sync"
     with own_log(ground, prefix) as log, ground.opened() as tiers:
-        for group, mark in enumerate(tiers.cache.marks(range(ground.groups))):
-            if mark is None:
-                tiers.cache.reset_group(group, mark=0)
+        have_marks(tiers.cache, ground.groups)
         fill_all(tiers.cache, [*orders, *one_group], ttl_ms=TTL_MS)
         messages = messages_of(orders, CHANGES, groups=ground.groups, clock=clock)
         for _ in range(max(1, size // len(messages))):

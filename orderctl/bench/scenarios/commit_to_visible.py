@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Final
 
-from orderctl.bench.following import following
+from orderctl.bench.following import following, have_marks
 from orderctl.bench.ground import Ground
 from orderctl.bench.looking_up import TTL_MS
 from orderctl.bench.measuring import Measure, cpu_s_of, latency_of, memory_mib_of
@@ -39,9 +39,7 @@ def prepare(ground: Ground, size: int) -> Iterator[Runs]:
     runs, prefix = count(), f"{ground.name}.visible"
     begin = end_of_binlog(ground.config)
     with own_log(ground, prefix), ground.opened() as tiers:
-        for group, mark in enumerate(tiers.cache.marks(range(ground.groups))):
-            if mark is None:
-                tiers.cache.reset_group(group, mark=0)
+        have_marks(tiers.cache, ground.groups)
         with following(ground, prefix, begin) as pids:
 
             def through_kafka() -> Measure:
