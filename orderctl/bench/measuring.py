@@ -74,9 +74,18 @@ def cpu_s_of(pid: int) -> float:
 
 def memory_mib_of(pid: int) -> float:
     """The most memory that a running process has had resident so far, in MiB."""
+    return _status_mib(pid, "VmHWM")
+
+
+def resident_mib_of(pid: int) -> float:
+    """The memory that a running process has resident now, in MiB."""
+    return _status_mib(pid, "VmRSS")
+
+
+def _status_mib(pid: int, name: str) -> float:
     lines = Path(f"/proc/{pid}/status").read_text("utf-8", "replace").splitlines()
-    sizes = {name: rest for name, _, rest in (line.partition(":") for line in lines)}
-    return int(sizes["VmHWM"].split()[0]) / 1024
+    sizes = {key: rest for key, _, rest in (line.partition(":") for line in lines)}
+    return int(sizes[name].split()[0]) / 1024
 
 
 def latency_of(milliseconds: Sequence[float]) -> Latency | None:

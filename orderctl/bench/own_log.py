@@ -17,6 +17,7 @@ from orderctl.config import Config
 from orderctl.stores.kafka import KafkaLogStore
 from orderctl.stores.kafka_driver import KafkaCluster, client_config
 from orderctl.stores.kafka_member import KafkaMember
+from orderctl.stores.kafka_tail import KafkaTail
 from orderctl.stores.log import Message, Outgoing, Place, Topic, topics
 
 GONE_S = 30.0
@@ -55,6 +56,9 @@ class OwnLog(KafkaLogStore):
             check=self._directory.partitions,
             prefix=self._prefix,
         )
+
+    def tail(self, topic: str, *, silence_s: float = 2.0) -> KafkaTail:
+        return super().tail(self.name(topic), silence_s=silence_s)
 
     def read(self, place: Place, offset: int, limit: int) -> list[Message]:
         return super().read(self._place(place), offset, limit)

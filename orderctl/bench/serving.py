@@ -38,7 +38,7 @@ PACE: Final = 0.5
 
 
 class Target(Struct, frozen=True):
-    """A server by its process and its address; `admin` is where its metrics are."""
+    """A daemon by its process and its address, empty where it has no API; `admin` is where its metrics are."""
 
     pid: int
     url: str
@@ -74,7 +74,7 @@ def served(ground: Ground, daemon: str, settings: Mapping[str, str] | None = Non
         )
     try:
         addresses = _wait_ready(process, ready, log)
-        yield Target(process.pid, str(addresses[daemon]), str(addresses["admin"]))
+        yield Target(process.pid, str(addresses.get(daemon, "")), str(addresses["admin"]))
     finally:
         process.terminate()
         try:
@@ -84,10 +84,11 @@ def served(ground: Ground, daemon: str, settings: Mapping[str, str] | None = Non
             process.wait()
 
 
-def key_on(ground: Ground, merchant: str) -> str:
-    """A merchant's API key, made on the ground. A server that runs already hears of it within two seconds."""
+def key_on(ground: Ground, merchant: str | None) -> str:
+    """A merchant's API key, or the gateway's, made on the ground. A server that runs already hears of it within two seconds."""
+    role = Role.GATEWAY if merchant is None else Role.MERCHANT
     with ground.opened() as tiers:
-        new = mint(Role.MERCHANT, merchant, now_us=SystemClock().now_us())
+        new = mint(role, merchant, now_us=SystemClock().now_us())
         tiers.registry.add_key(new.key)
     return new.secret
 

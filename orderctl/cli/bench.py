@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orderctl.cli import bench_growth, bench_memory
+from orderctl.cli.bench_files import require_writable, save_json, terminated_as_interrupted
 from orderctl.cli.options import Invocation, command, examples
 from orderctl.cli.output import columns, emit, note
 
@@ -89,7 +88,7 @@ def run(
     scenarios = chosen(names or (), is_real=not is_embedded(config))
     plan = Plan(scenarios, rounds or (ROUNDS_SMOKE if smoke else ROUNDS_DEFAULT), smoke, size)
     for file in (save, plot):
-        _require_writable(file)
+        require_writable(file)
     kept: list[Report] = []
 
     def keep(report: Report) -> None:
@@ -97,7 +96,7 @@ def run(
         _keep(report, save, plot)
 
     try:
-        with _terminated_as_interrupted():
+        with terminated_as_interrupted():
             run_all(config, plan, clock=SystemClock(), tell=note, keep=keep)
     finally:
         for report in kept:
@@ -105,16 +104,6 @@ def run(
         missing = kept[0].missing if kept else [scenario.name for scenario in scenarios]
         if missing:
             note(f"not measured: {', '.join(missing)}")
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does: servers and databases of the bench's own are taken away before it ends."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def table(report: Report) -> str:
@@ -144,24 +133,13 @@ def _row(result: Result) -> list[object]:
     ]
 
 
-def _require_writable(file: Path | None) -> None:
-    """Before an hour's work, not after it."""
-    from orderctl.errors import UsageRefused
-
-    if file is None:
-        return
-    try:
-        file.open("ab").close()
-    except OSError as error:
-        raise UsageRefused(f"{file} cannot be written: {error.strerror}") from error
-
-
 def _keep(report: Report, save: Path | None, plot: Path | None) -> None:
-    import msgspec
-
     from orderctl.bench.chart import chart
 
-    if save is not None:
-        save.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    save_json(report, save)
     if plot is not None:
         plot.write_text(chart(report), "utf-8")
+
+
+bench_growth.register(app)
+bench_memory.register(app)

@@ -12,7 +12,7 @@ from socket import socket
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
-from orderctl.clock import SystemClock
+from orderctl.clock import Clock, SystemClock
 from orderctl.config import Config
 from orderctl.daemons.base import Context
 from orderctl.daemons.entry import load_entry
@@ -21,7 +21,7 @@ from orderctl.daemons.host import Host, Reporter
 from orderctl.daemons.manifest import select
 from orderctl.daemons.stop import Stop
 from orderctl.metrics import Metrics
-from orderctl.stores.tiers import open_tiers
+from orderctl.stores.tiers import Tiers, open_tiers
 
 
 class Assignment(Struct, frozen=True, kw_only=True):
@@ -33,8 +33,17 @@ class Assignment(Struct, frozen=True, kw_only=True):
     instance: str
 
 
+TiersOf = Callable[[Config, Path | None, Clock], Tiers]
+"""What opens a process's tiers, as `open_tiers` does."""
+
+
 def carry_out(
-    assignment: Assignment, sockets: Mapping[str, socket], reporter: Reporter, *, offer_stop: Callable[[Stop], None]
+    assignment: Assignment,
+    sockets: Mapping[str, socket],
+    reporter: Reporter,
+    *,
+    offer_stop: Callable[[Stop], None],
+    tiers_of: TiersOf = open_tiers,
 ) -> None:
     """Run until somebody uses the `Stop` that `offer_stop` is given.
 
@@ -45,7 +54,7 @@ def carry_out(
 
     """
     clock = SystemClock()
-    with closing(open_tiers(assignment.config, assignment.data_dir, clock)) as tiers, collecting_rarely():
+    with closing(tiers_of(assignment.config, assignment.data_dir, clock)) as tiers, collecting_rarely():
         context = Context(
             config=assignment.config, tiers=tiers, clock=clock, metrics=Metrics(CollectorRegistry()), random=os.urandom
         )

@@ -14,7 +14,7 @@ from orderctl import log
 from orderctl.clock import SystemClock
 from orderctl.config import Config
 from orderctl.daemons.announcer import Announcer
-from orderctl.daemons.assignment import Assignment, carry_out
+from orderctl.daemons.assignment import Assignment, TiersOf, carry_out
 from orderctl.daemons.base import ServerDaemon
 from orderctl.daemons.entry import load_entry
 from orderctl.daemons.host import ADMIN
@@ -25,6 +25,7 @@ from orderctl.daemons.signals import Signals
 from orderctl.daemons.sockets import listen, url_of
 from orderctl.daemons.supervisor import supervise
 from orderctl.errors import UsageRefused
+from orderctl.stores.tiers import open_tiers
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -41,6 +42,7 @@ def run(
     workers: int = 1,
     ready_file: Path | None = None,
     environ: Mapping[str, str] = os.environ,
+    tiers_of: TiersOf = open_tiers,
 ) -> None:
     """Run the daemons named (none: all) until SIGTERM or Ctrl-C, drain, and return.
 
@@ -54,6 +56,7 @@ def run(
         workers: processes that share the ports of the API servers.
         ready_file: a file to write once ready, and to remove at the end.
         environ: where systemd says how to reach it.
+        tiers_of: what opens the tiers, where the daemons run in this process; workers open the configuration's.
 
     Raises:
         UsageRefused: a daemon that is not offered, an address where one cannot listen, tiers that cannot be used as they are.
@@ -84,7 +87,9 @@ def run(
         if workers > 1:
             supervise(assignment, workers, sockets, announcer, signals, environ=environ)
         else:
-            carry_out(assignment, sockets, announcer, offer_stop=lambda stop: signals.on_drain(stop.ask))
+            carry_out(
+                assignment, sockets, announcer, offer_stop=lambda stop: signals.on_drain(stop.ask), tiers_of=tiers_of
+            )
     _log.info("stopped")
 
 

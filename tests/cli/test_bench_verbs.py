@@ -42,6 +42,19 @@ def test_what_cannot_be_run(terminal: Terminal) -> None:
     assert "cannot be written" in terminal.refuses("bench", "run", "--smoke", "--save", "no/where.json", code=2)
 
 
+@pytest.mark.timeout(180)
+def test_growth_is_kept_and_drawn(terminal: Terminal) -> None:
+    """JSON to stdout and to the file, the picture beside it; what cannot be is refused."""
+    options = ("--smoke", "--sizes", "1000", "--save", "growth.json", "--plot", "growth.svg", "-o", "json")
+    done = terminal.run("bench", "growth", "lookup-cache", *options)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((terminal.folder / "growth.json").read_text())
+    assert (terminal.folder / "growth.svg").read_text().startswith("<svg ")
+    assert "no path warp" in terminal.refuses("bench", "growth", "warp", code=3)
+    for sizes in ("ten", "10", ","):
+        assert "--sizes takes numbers" in terminal.refuses("bench", "growth", "--sizes", sizes, code=2)
+
+
 def test_plan_shows_its_arithmetic(terminal: Terminal) -> None:
     """The bill, how it comes, what binds, and what was assumed."""
     (terminal.folder / "bench.json").write_bytes(msgspec.json.encode(report()))
