@@ -61,8 +61,14 @@ class DaemonSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class HttpSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Both API servers."""
+    """All HTTP servers."""
 
+    server: Annotated[
+        Literal["hypercorn", "granian"], _key("What serves HTTP; granian takes less CPU and needs the extra `fast`")
+    ] = "hypercorn"
+    event_loop: Annotated[
+        Literal["asyncio", "uvloop"], _key("What runs the servers; uvloop takes less CPU and needs the extra `fast`")
+    ] = "asyncio"
     body_timeout: Annotated[Duration, _duration("How long a request's body may take to arrive", above_zero=True)] = (
         Duration(10)
     )

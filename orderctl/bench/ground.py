@@ -79,7 +79,9 @@ def ground_on(config: Config) -> Iterator[Ground]:
         file, data_dir = Path(folder) / "orderctl.toml", Path(folder) / "data"
         file.touch(0o600)
         if is_embedded(config):
-            file.write_text(f"[deployment]\ngroups = {config.deployment.groups}\n", "utf-8")
+            file.write_text(
+                f"[deployment]\ngroups = {config.deployment.groups}\n" + _table("[http]", _http(config)), "utf-8"
+            )
             DataDir(data_dir).check()
             yield Ground(name, load(file, {}), file, data_dir, Path(folder))
             return
@@ -168,8 +170,14 @@ def _settings(config: Config, name: str) -> str:
         ),
         _table("[deployment]", {"groups": config.deployment.groups}),
         _table("[cache]", {"record_ttl": RECORD_TTL}),
+        _table("[http]", _http(config)),
     ]
     return "\n".join(tables)
+
+
+def _http(config: Config) -> dict[str, object]:
+    """What serves, of the configuration: all else of HTTP is as it comes."""
+    return {"server": config.http.server, "event_loop": config.http.event_loop}
 
 
 def _plain(section: ShardSection | Struct) -> dict[str, object]:

@@ -48,7 +48,7 @@ def single(ground: Ground, size: int, *, from_memory: bool) -> Iterator[Runs]:
     requests = [request_bytes("GET", f"/v1/orders/{order.order_id}", key) for order in orders]
     with served(ground, "query", {} if from_memory else NO_MEMORY) as query:
         body = fetch(query.url, requests[0])
-        with constant(body) as fixed:
+        with constant(body, http=ground.config.http) as fixed:
             warm(query, requests, CONNECTIONS, from_memory=from_memory)
             yield Runs(
                 partial(_run, query, requests, size, CONNECTIONS, 1),

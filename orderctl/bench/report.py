@@ -63,6 +63,7 @@ class Report(Struct, frozen=True, kw_only=True):
     started_at: str
     smoke: bool
     stores: str
+    http: str = "hypercorn on asyncio"
     machine: Machine
     versions: dict[str, str]
     scenarios: list[Result]

@@ -21,10 +21,22 @@ from orderctl.bench.scenario import Scenario
 from orderctl.body import rfc3339
 from orderctl.clock import Clock
 from orderctl.config import Config
+from orderctl.daemons.event_loops import require_installed
 from orderctl.errors import OrderctlError
 
 LIBRARIES: Final = (
-    *("hypercorn", "starlette", "msgspec", "redis", "hiredis", "pymysql", "confluent-kafka", "cassandra-driver"),
+    *(
+        "hypercorn",
+        "granian",
+        "uvloop",
+        "starlette",
+        "msgspec",
+        "redis",
+        "hiredis",
+        "pymysql",
+        "confluent-kafka",
+        "cassandra-driver",
+    ),
 )
 
 
@@ -50,16 +62,19 @@ def run_all(
     So whatever ends the run, the last report that was kept has all that was measured, and names what is missing.
 
     Raises:
+        ConfigError: the HTTP server that is configured is not installed.
         UsageRefused: daemons run on this deployment.
         OrderctlError: a run did not do what is measured, or did nothing.
 
     """
+    require_installed(config.http)
     started_us, machine = clock.now_us(), machine_now()
     with ground_on(config) as ground:
         report = Report(
             started_at=rfc3339(started_us),
             smoke=plan.smoke,
             stores="real" if ground.is_real else "embedded",
+            http=f"{config.http.server} on {config.http.event_loop}",
             machine=machine,
             versions=versions_of(ground),
             scenarios=[],

@@ -23,16 +23,17 @@ from orderctl.bench.ground import Ground
 from orderctl.bench.load import Load, Loaded, run_load
 from orderctl.bench.measuring import Measure, apart, cpu_s_of, memory_mib_of
 from orderctl.clock import SystemClock
-from orderctl.daemons.servers import Server
+from orderctl.daemons.event_loops import run_in_loop
+from orderctl.daemons.servers import make_server
 from orderctl.daemons.sockets import listen, url_of
 from orderctl.errors import OrderctlError, TierUnavailable
 from orderctl.order import Role
+from orderctl.sections import HttpSection
 from orderctl.services.keys import mint
 
 START_S: Final = 60.0
 STOP_S: Final = 30.0
 POLL_S: Final = 0.05
-BACKLOG: Final = 1024
 PACE: Final = 0.5
 """Latencies are those at this share of the rate that was measured."""
 
@@ -94,11 +95,11 @@ def key_on(ground: Ground, merchant: str | None) -> str:
 
 
 @contextmanager
-def constant(body: bytes, *, status: int = 200) -> Iterator[Target]:
-    """The same HTTP server, which reads each request whole and answers `body`: the least that any of ours can do."""
+def constant(body: bytes, *, status: int = 200, http: HttpSection | None = None) -> Iterator[Target]:
+    """The HTTP server that `http` says, which reads each request whole and answers `body`: the least that any of ours can do."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve_constant, args=(theirs, body, status), daemon=True)
+    process = context.Process(target=_serve_constant, args=(theirs, http or HttpSection(), body, status), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -164,7 +165,7 @@ def _wait_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> dic
     return found
 
 
-def _serve_constant(connection: Connection, body: bytes, status: int) -> None:
+def _serve_constant(connection: Connection, http: HttpSection, body: bytes, status: int) -> None:
     """The child's whole life: it ends when its parent ends it."""
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
 
@@ -177,13 +178,13 @@ def _serve_constant(connection: Connection, body: bytes, status: int) -> None:
         await send({"type": "http.response.body", "body": body})
 
     async def serve() -> None:
-        sock = listen("127.0.0.1:0", setting="bench", backlog=BACKLOG)
+        sock = listen("127.0.0.1:0", setting="bench", backlog=http.backlog)
         url = url_of(sock)
-        server = Server(app, sock, backlog=BACKLOG, stop_timeout_s=1)
+        server = make_server(http, app, sock, stop_timeout_s=1)
         serving = asyncio.create_task(server.serve())
         await asyncio.sleep(0)
         connection.send(url)
         connection.close()
         await serving
 
-    asyncio.run(serve())
+    run_in_loop(http, serve())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ from orderctl.cli.output import columns, emit, note
 
 if TYPE_CHECKING:
     from orderctl.bench.report import Report, Result
+    from orderctl.config import Config
 
 ROUNDS_DEFAULT = 5
 ROUNDS_SMOKE = 1
@@ -51,6 +52,7 @@ def list_(invocation: Invocation) -> None:
         "orderctl bench run --smoke",
         "orderctl bench run --config .stack/orderctl.toml --save bench.json",
         "orderctl bench run cdc-backlog --rounds 7 -o json",
+        "orderctl bench run lookup-near --server granian --event-loop uvloop",
     ),
     timeout=None,
 )
@@ -64,6 +66,14 @@ def run(
     ] = None,
     size: Annotated[
         int | None, typer.Option("--size", metavar="N", min=1, help="Units of one run, instead of each one's own.")
+    ] = None,
+    server: Annotated[
+        Literal["hypercorn", "granian"] | None,
+        typer.Option("--server", help="What serves HTTP, for the ceilings too. [default: as configured]"),
+    ] = None,
+    event_loop: Annotated[
+        Literal["asyncio", "uvloop"] | None,
+        typer.Option("--event-loop", help="What runs the servers. [default: as configured]"),
     ] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Seconds only: shows that it works, measures nothing.")
@@ -84,7 +94,7 @@ def run(
     from orderctl.clock import SystemClock
     from orderctl.config import is_embedded
 
-    config = invocation.config
+    config = _with_http(invocation.config, server=server, event_loop=event_loop)
     scenarios = chosen(names or (), is_real=not is_embedded(config))
     plan = Plan(scenarios, rounds or (ROUNDS_SMOKE if smoke else ROUNDS_DEFAULT), smoke, size)
     for file in (save, plot):
@@ -106,6 +116,14 @@ def run(
             note(f"not measured: {', '.join(missing)}")
 
 
+def _with_http(config: Config, **chosen: Any) -> Config:
+    """The configuration with what was chosen for this run."""
+    from msgspec import structs
+
+    wanted = {key: value for key, value in chosen.items() if value is not None}
+    return structs.replace(config, http=structs.replace(config.http, **wanted))
+
+
 def table(report: Report) -> str:
     """A report as people read it."""
     titles = ("scenario", "unit/s", "a core", "ceiling/s", "ratio", "goal", "spread", "MiB", "p99 ms")
@@ -114,7 +132,8 @@ def table(report: Report) -> str:
     what = "smoke run: these figures measure nothing" if report.smoke else f"load before: {machine.load_1m:g}"
     return (
         shown
-        + f"\n{machine.processor}, {machine.cores} cores, {machine.memory_gib:g} GiB; {report.stores} stores; {what}\n"
+        + f"\n{machine.processor}, {machine.cores} cores, {machine.memory_gib:g} GiB; {report.stores} stores; "
+        + f"{report.http}; {what}\n"
     )
 
 

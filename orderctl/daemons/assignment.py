@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -16,6 +15,7 @@ from orderctl.clock import Clock, SystemClock
 from orderctl.config import Config
 from orderctl.daemons.base import Context
 from orderctl.daemons.entry import load_entry
+from orderctl.daemons.event_loops import run_in_loop
 from orderctl.daemons.garbage import collecting_rarely
 from orderctl.daemons.host import Host, Reporter
 from orderctl.daemons.manifest import select
@@ -65,4 +65,4 @@ def carry_out(
             offer_stop(stop)
             await Host(daemons, sockets, context=context, instance=assignment.instance).serve(stop, reporter)
 
-        asyncio.run(serve())
+        run_in_loop(assignment.config.http, serve())

@@ -21,7 +21,7 @@ from orderctl.daemons.heartbeat import Pulse
 from orderctl.daemons.loop import Loop, Work
 from orderctl.daemons.loop_thread import LoopThread
 from orderctl.daemons.probe import Member, MembersProbe
-from orderctl.daemons.servers import Server
+from orderctl.daemons.servers import Server, make_server
 from orderctl.daemons.sockets import url_of
 from orderctl.daemons.stop import Stop, raise_first
 from orderctl.daemons.transactions import TransactionCount
@@ -168,8 +168,7 @@ class Host:
         return MembersProbe(members, is_draining=lambda: self._is_draining)
 
     def _server(self, app: ASGIApp, sock: socket) -> Server:
-        backlog = self._context.config.http.backlog
-        return Server(app, sock, backlog=backlog, stop_timeout_s=self._stop_timeout_s)
+        return make_server(self._context.config.http, app, sock, stop_timeout_s=self._stop_timeout_s)
 
 
 async def _stop(servers: Sequence[Server], serving: Sequence[asyncio.Task[None]]) -> None:

@@ -17,6 +17,7 @@ from orderctl.daemons.announcer import Announcer
 from orderctl.daemons.assignment import Assignment, TiersOf, carry_out
 from orderctl.daemons.base import ServerDaemon
 from orderctl.daemons.entry import load_entry
+from orderctl.daemons.event_loops import require_installed
 from orderctl.daemons.host import ADMIN
 from orderctl.daemons.manifest import Manifest, select
 from orderctl.daemons.notify import Notifier
@@ -59,12 +60,14 @@ def run(
         tiers_of: what opens the tiers, where the daemons run in this process; workers open the configuration's.
 
     Raises:
+        ConfigError: the HTTP server or the event loop that is configured is not installed.
         UsageRefused: a daemon that is not offered, an address where one cannot listen, tiers that cannot be used as they are.
         TierError: a tier cannot be opened.
         OrderctlError: something did not stop in time.
 
     """
     log.configure(config.log)
+    require_installed(config.http)
     manifests = select(names)
     assignment = Assignment(
         names=tuple(manifest.name for manifest in manifests),

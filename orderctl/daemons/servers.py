@@ -1,48 +1,39 @@
-"""HTTP servers in one event loop: hypercorn on sockets of ours, each stopped by an event of its own."""
+"""HTTP servers in one event loop, on sockets of ours, each stopped by an event of its own. Which one serves is configured."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
+from abc import ABC, abstractmethod
+from typing import Final
 
-import hypercorn.asyncio
-from hypercorn.config import Config as HypercornConfig
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-KEEP_ALIVE_S = 20.0
+from orderctl.sections import HttpSection
+
+KEEP_ALIVE_S: Final = 20.0
 """An idle connection is closed after this long, and one whose headers are not complete."""
-KEEP_ALIVE_REQUESTS_MAX = 100_000
-"""A connection is renewed now and then, so that load balancers can even out. hypercorn's 1000 is a second's work."""
-HARD_STOP_MARGIN_S = 2.0
+HARD_STOP_MARGIN_S: Final = 2.0
 
 
-class Server:
+class Server(ABC):
     """One listening socket and what answers there."""
 
     def __init__(self, app: ASGIApp, sock: socket.socket, *, backlog: int, stop_timeout_s: float) -> None:
         """`sock` becomes the server's, which closes it. Requests that were taken may need `stop_timeout_s` at the end."""
         self._app = _LastWords(app)
         self._sock = sock
+        self._backlog = backlog
         self._stop = asyncio.Event()
         self._stop_timeout_s = stop_timeout_s
-        self._config = HypercornConfig()
-        self._config.errorlog = logging.getLogger("hypercorn.error")
-        self._config.include_server_header = False
-        self._config.backlog = backlog  # hypercorn listens again, with this
-        self._config.keep_alive_timeout = KEEP_ALIVE_S
-        self._config.keep_alive_max_requests = KEEP_ALIVE_REQUESTS_MAX
-        self._config.graceful_timeout = stop_timeout_s
 
     async def serve(self) -> None:
         """Serve until `stop`, then finish the requests that were taken.
 
-        From Python 3.12 a client that never finishes its request would hold hypercorn for ever: hence a stop from outside too.
+        A client that never finishes its request, or never reads its answer, could hold a server for ever: hence a stop from
+        outside too.
         """
-        self._config.bind = [f"fd://{self._sock.detach()}"]
-        serving = asyncio.ensure_future(
-            hypercorn.asyncio.serve(self._app, self._config, shutdown_trigger=self._stop.wait)  # type: ignore[arg-type]
-        )
+        serving = asyncio.ensure_future(self._run(self._sock.detach()))
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -63,6 +54,23 @@ class Server:
         """Accept no more, and let `serve` return once the requests that were taken are answered."""
         self.say_last_words()
         self._stop.set()
+
+    @abstractmethod
+    async def _run(self, descriptor: int) -> None:
+        """Serve on the listening socket `descriptor` until `_stop` is set, then drain."""
+        ...
+
+
+def make_server(
+    http: HttpSection, app: ASGIApp, sock: socket.socket, *, stop_timeout_s: float, backlog: int | None = None
+) -> Server:
+    """The server that is configured, for `app` on `sock`. Both kinds keep the same promises; see `Server`."""
+    kind: type[Server]
+    if http.server == "granian":
+        from orderctl.daemons.granian_server import GranianServer as kind  # noqa: N813 - imported where it is installed
+    else:
+        from orderctl.daemons.hypercorn_server import HypercornServer as kind  # noqa: N813
+    return kind(app, sock, backlog=backlog or http.backlog, stop_timeout_s=stop_timeout_s)
 
 
 class _LastWords:

@@ -26,7 +26,7 @@ from orderctl.daemons.assignment import Assignment
 from orderctl.daemons.backoff import Backoff
 from orderctl.daemons.host import ADMIN, Reporter
 from orderctl.daemons.notify import without_systemd
-from orderctl.daemons.servers import HARD_STOP_MARGIN_S, Server
+from orderctl.daemons.servers import HARD_STOP_MARGIN_S, make_server
 from orderctl.daemons.signals import Signals
 from orderctl.daemons.stop import Stop, raise_first
 from orderctl.daemons.worker_link import Orders, encode_orders
@@ -134,10 +134,10 @@ class Supervisor:
         self._probe = WorkersProbe(self._workers, is_draining=lambda: self._is_draining)
         self._registry = CollectorRegistry()
         MultiProcessCollector(self._registry, path=str(metrics_dir))  # type: ignore[no-untyped-call]
-        self._admin = Server(
+        self._admin = make_server(
+            assignment.config.http,
             admin_app(self._probe, lambda: generate_latest(self._registry)),
             sockets[ADMIN],
-            backlog=assignment.config.http.backlog,
             stop_timeout_s=self._daemon.stop_timeout,
         )
 

@@ -16,6 +16,12 @@ from tests.acceptance.server import STOP_S, Server, call, until
 
 NEW_ORDER = {"merchant_ref": "r-1", "amount": 1, "currency": "EUR", "payment_method": "card"}
 WORKERS = [[], ["command", "query", "--workers", "2"]]
+FAST = {"ORDERCTL_HTTP__SERVER": "granian", "ORDERCTL_HTTP__EVENT_LOOP": "uvloop"}
+KINDS = pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [(WORKERS[0], {}), (WORKERS[1], {}), (WORKERS[0], FAST), (WORKERS[1], FAST)],
+    ids=["one", "workers", "one-fast", "workers-fast"],
+)
 
 
 class HalfRequest:
@@ -59,10 +65,15 @@ def readyz(url: str) -> int:
     return call(url, "GET", "/readyz").status
 
 
-@pytest.mark.parametrize("arguments", WORKERS, ids=["one", "workers"])
-def test_a_request_in_flight_is_answered_before_the_end(tmp_path: Path, arguments: list[str]) -> None:
+@KINDS
+def test_a_request_in_flight_is_answered_before_the_end(
+    tmp_path: Path, arguments: list[str], kind: dict[str, str]
+) -> None:
     """The listener closes at once, the answer comes with `Connection: close`, the exit code is 0, the ready file is gone."""
-    with Server(tmp_path / "data", *arguments) as server, closing(HalfRequest(server)) as request:
+    with (
+        Server(tmp_path / "data", *arguments, settings=kind) as server,
+        closing(HalfRequest(server)) as request,
+    ):
         assert server.process is not None
         server.process.terminate()
         until(lambda: is_refused(server.ready["command"]), what="the listener is closed")
@@ -73,10 +84,10 @@ def test_a_request_in_flight_is_answered_before_the_end(tmp_path: Path, argument
         assert not list(tmp_path.glob("*.ready"))
 
 
-@pytest.mark.parametrize("arguments", WORKERS, ids=["one", "workers"])
-def test_readyz_warns_before_the_listener_closes(tmp_path: Path, arguments: list[str]) -> None:
+@KINDS
+def test_readyz_warns_before_the_listener_closes(tmp_path: Path, arguments: list[str], kind: dict[str, str]) -> None:
     """For `drain_delay` requests are still taken while /readyz, on every port, says 503."""
-    settings = {"ORDERCTL_DAEMON__DRAIN_DELAY": "5s"}
+    settings = {"ORDERCTL_DAEMON__DRAIN_DELAY": "5s", **kind}
     with Server(tmp_path / "data", *arguments, settings=settings) as server:
         began_s = time.monotonic()
         assert server.process is not None
@@ -106,9 +117,10 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, arguments: list[str]) -
         assert server.query("GET", f"/v1/orders/{created['order_id']}").json == created
 
 
-def test_a_client_that_never_finishes_does_not_hold_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [{}, FAST], ids=["default", "fast"])
+def test_a_client_that_never_finishes_does_not_hold_the_end(tmp_path: Path, kind: dict[str, str]) -> None:
     """Beyond `stop_timeout` nobody is waited for."""
-    settings = {"ORDERCTL_DAEMON__STOP_TIMEOUT": "500ms", "ORDERCTL_HTTP__BODY_TIMEOUT": "1m"}
+    settings = {"ORDERCTL_DAEMON__STOP_TIMEOUT": "500ms", "ORDERCTL_HTTP__BODY_TIMEOUT": "1m", **kind}
     with Server(tmp_path / "data", settings=settings) as server, closing(HalfRequest(server)):
         assert server.process is not None
         server.process.terminate()

@@ -1,4 +1,4 @@
-"""A real hypercorn on a real socket, and a client that writes bytes as it likes."""
+"""A real server on a real socket, and a client that writes bytes as it likes."""
 
 from __future__ import annotations
 
@@ -8,41 +8,45 @@ import socket
 import threading
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
 from msgspec import Struct
 from starlette.types import ASGIApp
 
+from orderctl.daemons.event_loops import run_in_loop
+from orderctl.daemons.servers import Server, make_server
+from orderctl.daemons.sockets import listen
+from orderctl.sections import HttpSection
+
 PATIENCE_S = 20.0
+HYPERCORN = HttpSection()
+GRANIAN = HttpSection(server="granian", event_loop="uvloop")
+SERVERS = {"hypercorn": HYPERCORN, "granian": GRANIAN}
+"""What an operator can choose: all of the HTTP contract holds on each."""
 
 
 @contextmanager
-def served(app: ASGIApp) -> Iterator[int]:
-    """Serve `app` on a free port of this machine while the block runs; gives the port."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+def served(app: ASGIApp, http: HttpSection = HYPERCORN) -> Iterator[int]:
+    """Serve `app` on a free port of this machine while the block runs, as configured; gives the port."""
+    listener = listen("127.0.0.1:0", setting="", backlog=http.backlog)
     port: int = listener.getsockname()[1]
-    config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
-    config.backlog = 1024
-    config.errorlog = None
-    config.graceful_timeout = 2.0
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
+    started: Future[tuple[asyncio.AbstractEventLoop, Server]] = Future()
 
-    def run() -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(serve(app, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]
+    async def serve() -> None:
+        server = make_server(http, app, listener, stop_timeout_s=2.0)
+        started.set_result((asyncio.get_running_loop(), server))
+        await server.serve()
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run_in_loop, args=[http, serve()])
     thread.start()
+    loop, server = started.result(PATIENCE_S)
     try:
         yield port
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        loop.call_soon_threadsafe(server.stop)
         thread.join(PATIENCE_S)
         _forget_connections()
     assert not thread.is_alive()

@@ -13,20 +13,28 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import pytest
 
+from orderctl.sections import HttpSection
 from orderctl.services.answers import CreateAnswer
 from orderctl.services.command import CommandService, CreateRequest
 from orderctl.web.edge import EdgeSettings
 from tests.web.edge import Edge, new_order, open_edge
-from tests.web.server import PATIENCE_S, RawResponse, connection, head, read_response, served
+from tests.web.server import PATIENCE_S, SERVERS, RawResponse, connection, head, read_response, served
 
 BODY_TIMEOUT_S = 0.5
 MIB = 1 << 20
 
 
+@pytest.fixture(params=list(SERVERS.values()), ids=list(SERVERS))
+def http(request: pytest.FixtureRequest) -> HttpSection:
+    """What serves."""
+    chosen: HttpSection = request.param
+    return chosen
+
+
 @pytest.fixture
-def port(edge: Edge) -> Iterator[int]:
+def port(edge: Edge, http: HttpSection) -> Iterator[int]:
     """A command server."""
-    with served(edge.command_app()) as port:
+    with served(edge.command_app(), http) as port:
         yield port
 
 
@@ -35,9 +43,9 @@ def post(client: socket.socket, key: str, body: bytes) -> RawResponse:
     return read_response(client)
 
 
-def test_a_trickled_body_is_given_up() -> None:
+def test_a_trickled_body_is_given_up(http: HttpSection) -> None:
     """408 at the deadline although bytes keep coming, and the connection ends; nothing was written."""
-    with open_edge(EdgeSettings(body_timeout_s=BODY_TIMEOUT_S)) as edge, served(edge.command_app()) as port:
+    with open_edge(EdgeSettings(body_timeout_s=BODY_TIMEOUT_S)) as edge, served(edge.command_app(), http) as port:
         response, took_s = trickle(port, edge.acme)
         calls = list(edge.bench.hot.calls)
     assert (response.status, response.json()["type"]) == (408, "urn:orderctl:problem:request-timeout")
@@ -130,6 +138,32 @@ def test_a_client_that_leaves_half_way_harms_nobody(edge: Edge, port: int, sent:
         assert post(client, edge.acme, json.dumps(new_order()).encode()).status == 201
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", 400),
+        (b"POST /v1/orders HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}", 400),
+        (b"GET /livez HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 200_000 + b"\r\n\r\n", 431),
+    ],
+    ids=["no HTTP", "two lengths", "a large head"],
+)
+def test_what_is_no_request_is_refused_without_a_body(port: int, sent: bytes, status: int) -> None:
+    """400 or 431, and the connection ends."""
+    with connection(port) as client:
+        client.sendall(sent)
+        response = read_response(client)
+    assert (response.status, response.body, response.closed) == (status, b"", True)
+
+
+def test_a_body_that_is_no_http_is_refused(edge: Edge, port: int) -> None:
+    """400 where the length of a chunk is no number, and the connection ends."""
+    with connection(port) as client:
+        client.sendall(head("/v1/orders", edge.acme, "Transfer-Encoding: chunked") + b"zz\r\n")
+        response = read_response(client)
+    assert (response.status, response.body, response.closed) == (400, b"", True)
+    assert edge.bench.hot.calls == []
+
+
 def test_a_client_that_does_not_wait_is_served_nonetheless(edge: Edge, port: int) -> None:
     """An order that was taken is written, whether its client hears of it or not."""
     with connection(port) as client:
@@ -204,7 +238,7 @@ def until_refused(port: int) -> None:
     raise AssertionError(f"somebody still listens on {port}")
 
 
-def test_a_server_that_stops_finishes_what_it_has_taken(edge: Edge) -> None:
+def test_a_server_that_stops_finishes_what_it_has_taken(edge: Edge, http: HttpSection) -> None:
     """A creation that is at the database when the listener closes is answered, and is there."""
     held = Held(edge.bench.command())
 
@@ -213,7 +247,7 @@ def test_a_server_that_stops_finishes_what_it_has_taken(edge: Edge) -> None:
         held.go_on.set()
 
     with ThreadPoolExecutor(2) as pool:
-        with served(edge.command_app(held)) as port:
+        with served(edge.command_app(held), http) as port:
             client = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
             answer = pool.submit(post, client, edge.acme, json.dumps(new_order()).encode())
             assert held.taken.wait(PATIENCE_S)

@@ -17,7 +17,7 @@ def prepare(ground: Ground, size: int) -> Iterator[Runs]:
     orders = stored(ground, max(BATCH, min(size, STORED)))
     with (
         batch_server(ground, orders, from_memory=True) as (query, requests),
-        constant(fetch(query.url, requests[0])) as fixed,
+        constant(fetch(query.url, requests[0]), http=ground.config.http) as fixed,
     ):
         yield Runs(
             partial(run_batches, query, requests, size, BATCH), partial(run_batches, fixed, requests, size, BATCH)

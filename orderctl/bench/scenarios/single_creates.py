@@ -32,7 +32,7 @@ def prepare(ground: Ground, size: int) -> Iterator[Runs]:
     with served(ground, "command") as command:
         first = load(command.url).requests[0]
         body = fetch(command.url, first)
-        with constant(body, status=201) as fixed:
+        with constant(body, status=201, http=ground.config.http) as fixed:
 
             def real() -> Measure:
                 before = command.metric(TRANSACTIONS)
