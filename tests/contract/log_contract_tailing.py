@@ -14,8 +14,6 @@ from orderctl.stores.log import Message
 from tests.contract.hot_harness import at_once
 from tests.contract.log_harness import PATIENCE_S, Stage, offsets_by_partition, poll_until, read_all, values
 
-SILENCE_S = 1.0
-
 
 class TailingContract:
     """Tails, which are in no group and commit nothing."""
@@ -72,19 +70,20 @@ class TailingContract:
     def test_a_poll_that_finds_nothing(self, stage: Stage) -> None:
         """It returns when its time is over, or soon when it has none, and that is no error, however often."""
         stage.make()
-        tail = stage.tail(silence_s=SILENCE_S)
+        silence_s = stage.harness.silence_s
+        tail = stage.tail(silence_s=silence_s)
         assert tail.poll(10, 0) == []
-        until_s = time.monotonic() + 2 * SILENCE_S
+        until_s = time.monotonic() + 2 * silence_s
         while time.monotonic() < until_s:
-            assert tail.poll(10, SILENCE_S / 3) == []
+            assert tail.poll(10, silence_s / 3) == []
 
     def test_what_was_acknowledged_a_while_ago_has_come(self, stage: Stage) -> None:
         """A poll that says that there is no more does not say so too early, even if it may not wait and comes late."""
         stage.make(2)
-        tail = stage.tail(silence_s=SILENCE_S)
+        tail = stage.tail(silence_s=stage.harness.silence_s)
         for number in range(2):
             stage.publish(number, f"first in {number}")
-            stage.harness.pass_time(SILENCE_S * 1.5)
+            stage.harness.pass_time(stage.harness.silence_s * 1.5)
             assert values(tail.poll(10, 0)) == [f"first in {number}"]
         assert tail.poll(10, 0) == []
 
@@ -120,7 +119,7 @@ class TailingContract:
 
     def test_a_topic_that_is_not_there_is_refused(self, stage: Stage) -> None:
         """Also by the second poll; once it is made, it is followed."""
-        tail = stage.store.tail(stage.topic)
+        tail = stage.store.tail(stage.topic, silence_s=PATIENCE_S)
         for _ in range(2):
             with pytest.raises(TierRejected):
                 tail.poll(1, 0)

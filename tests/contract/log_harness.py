@@ -24,8 +24,13 @@ class LogHarness(Protocol):
         """A member that does not poll for so long is out."""
         ...
 
-    def open(self) -> LogStore:
-        """A further store on the same log, as another process has it; the harness closes it."""
+    @property
+    def silence_s(self) -> float:
+        """The shortest silence at which a tail is to be alarmed, while nobody is silent."""
+        ...
+
+    def open(self, *, session_s: float | None = None) -> LogStore:
+        """A further store on the same log, as another process has it, with sessions of its own length; the harness closes it."""
         ...
 
     def restart(self) -> None:
@@ -81,13 +86,21 @@ class Stage:
         """Publish them."""
         self.store.publish(self.outgoing(partition, values))
 
-    def join(self, *, group: str | None = None, topics: Sequence[str] = (), instance: str | None = None) -> Member:
+    def join(
+        self,
+        *,
+        group: str | None = None,
+        topics: Sequence[str] = (),
+        instance: str | None = None,
+        session_s: float | None = None,
+    ) -> Member:
         """A new member, by default of the one group that reads the topic."""
-        member = self.harness.open().join(group or self.group, topics or [self.topic], instance=instance)
+        store = self.harness.open(session_s=session_s)
+        member = store.join(group or self.group, topics or [self.topic], instance=instance)
         self._members.append(member)
         return member
 
-    def tail(self, *, silence_s: float = 5.0) -> Tail:
+    def tail(self, *, silence_s: float = PATIENCE_S) -> Tail:
         """One that follows the topic, from now on."""
         tail = self.harness.open().tail(self.topic, silence_s=silence_s)
         self._members.append(tail)

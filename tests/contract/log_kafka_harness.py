@@ -6,6 +6,7 @@ import threading
 import time
 
 from confluent_kafka.admin import AdminClient
+from msgspec import structs
 
 from orderctl.clock import SystemClock
 from orderctl.stores.kafka import KafkaLogStore
@@ -14,21 +15,26 @@ from orderctl.stores.kafka_member import KafkaMember
 from orderctl.stores.log import Member
 from tests.contract.log_harness import PATIENCE_S
 
-SESSION_S = 6.0
-"""The shortest that a broker grants unless it is told otherwise."""
+SESSION_S = 10.0
+"""So long the machine may keep everybody from running, and nobody is put out of a group for it."""
+SILENCE_S = 6.0
+"""The same for the broker's word to a tail."""
 
 
 class KafkaLogHarness:
     """The broker is everybody's, so it is not restarted here; every connection to it is. A test has topics of its own."""
 
     session_s = SESSION_S
+    silence_s = SILENCE_S
 
     def __init__(self, brokers: tuple[str, ...]) -> None:
         self.cluster = KafkaCluster(brokers=brokers, session_s=SESSION_S, hang_s=SESSION_S)
         self._opened: list[KafkaLogStore] = []
 
-    def open(self) -> KafkaLogStore:
-        store = KafkaLogStore(self.cluster, clock=SystemClock())
+    def open(self, *, session_s: float | None = None) -> KafkaLogStore:
+        session_s = session_s or SESSION_S
+        cluster = structs.replace(self.cluster, session_s=session_s, hang_s=session_s)
+        store = KafkaLogStore(cluster, clock=SystemClock())
         self._opened.append(store)
         return store
 

@@ -35,6 +35,7 @@ class SqliteLogHarness:
     """In a file every store has connections of its own, as if it were another process's; in memory all share the database."""
 
     session_s = SESSION_S
+    silence_s = 0.5
 
     def __init__(self, path: Path | None) -> None:
         self.clock = ShiftedClock()
@@ -44,11 +45,12 @@ class SqliteLogHarness:
             self._memory.share()
         self._opened: list[SqliteLogStore] = []
 
-    def open(self) -> SqliteLogStore:
+    def open(self, *, session_s: float | None = None) -> SqliteLogStore:
+        session_s = session_s or SESSION_S
         if self._memory is not None:
-            store = SqliteLogStore(self._memory, clock=self.clock)
+            store = SqliteLogStore(self._memory, clock=self.clock, session_s=session_s)
         else:
-            store = open_embedded_log(self._path, clock=self.clock)
+            store = open_embedded_log(self._path, clock=self.clock, session_s=session_s)
         self._opened.append(store)
         return store
 
