@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -19,10 +18,11 @@ from orderctl.clock import SystemClock
 from orderctl.errors import TierUnavailable
 from orderctl.secret import Secret
 from orderctl.stores.mysql_driver import MysqlServer, connect, drop, send
+from tests.real.ports import claim
 
 PORTS = range(23311, 23391)
 """Below those that outgoing connections take."""
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 PAUSE_S = 0.12
 """InnoDB shows its transactions as they were up to a tenth of a second ago, and to whoever asks more often never anew."""
 PASSWORD = "for-tests"
@@ -73,7 +73,11 @@ class MariadbServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.ca = folder / "ca.pem"
         self.server = MysqlServer(
-            port=_free_port(), user="orderctl", password=Secret(PASSWORD), database="information_schema", answer_s=10.0
+            port=claim([port] for port in PORTS),
+            user="orderctl",
+            password=Secret(PASSWORD),
+            database="information_schema",
+            answer_s=60.0,
         )
 
     def make(self) -> None:
@@ -161,12 +165,3 @@ def _binary(name: str) -> str:
     binary = shutil.which(name)
     assert binary, f"there is no {name}; `apt-get install mariadb-server openssl` installs it"
     return binary
-
-
-def _free_port() -> int:
-    for port in PORTS:
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("all ports for test servers are taken")
