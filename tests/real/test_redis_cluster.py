@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -36,15 +37,15 @@ from tests.contract.cache_harness import (
     sync,
     token,
 )
-from tests.real.redis_servers import TIMEOUT_S, RedisServers, redis_servers, wait_for
+from tests.real.redis_servers import DEADLINE_S, TIMEOUT_S, RedisServers, redis_servers, wait_for
 from tests.real.redis_suite import RedisSuite, group_on, is_answered, took_s
 from tests.stack import needs
 
 pytestmark = needs()
 
 CONNECTING, READING = Conversation.begin.__name__, Conversation.replies.__name__
-SLACK_S = 1.5
-"""What two busy cores may add to a time-out."""
+SHORT_S = 4.0
+"""What a store waits where servers hang. One time-out is told from two or none, however busy the machine is."""
 
 
 def groups_that_share_a_slot() -> tuple[int, int]:
@@ -181,9 +182,9 @@ class TestForgetting(RedisSuite):
 
         with ThreadPoolExecutor(4) as pool:
             flushing = pool.submit(flush)
-            assert list(pool.map(read_through, range(3), timeout=60)) == [0, 1, 2]
+            assert list(pool.map(read_through, range(3), timeout=DEADLINE_S)) == [0, 1, 2]
             over.set()
-            flushing.result(10)
+            flushing.result(DEADLINE_S)
 
     def test_a_primary_is_killed_and_comes_back_empty(self, servers: RedisServers, cache: RedisCacheStore) -> None:
         """Its groups are unavailable at once, others are not; when it is back, so are they, without their marks."""
@@ -194,8 +195,8 @@ class TestForgetting(RedisSuite):
         self.make_record(cache, lost, kept)
         cache.reset_group(group, mark=3)
         victim.kill()
-        assert took_s(lambda: cache.get([lost.order_id, kept.order_id])) < SLACK_S
-        assert took_s(cache.ping) < SLACK_S
+        assert took_s(lambda: cache.get([lost.order_id, kept.order_id])) < TIMEOUT_S
+        assert took_s(cache.ping) < TIMEOUT_S
         assert cache.get([kept.order_id]) == [entry_of(kept)]
         victim.start()
         wait_for(partial(is_answered, cache, group), "the server takes part again")
@@ -223,7 +224,7 @@ class TestForgetting(RedisSuite):
             wait_for(lambda: server.client.info("clients")["blocked_clients"] == 1, "the server has the call")
             server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             server.ask("CLIENT", "UNPAUSE")
-            assert applying.result(10) == [Applied.REPLACED]
+            assert applying.result(DEADLINE_S) == [Applied.REPLACED]
             assert cache.get([order.order_id]) == [entry_of(at_version(order, 2))]
 
     def test_a_replica_takes_over(self, tmp_path: Path) -> None:
@@ -247,6 +248,12 @@ class TestForgetting(RedisSuite):
 class TestHanging(RedisSuite):
     """A server that lives and says nothing."""
 
+    @pytest.fixture
+    def cache(self, servers: RedisServers) -> Iterator[RedisCacheStore]:
+        """A store that does not wait for long."""
+        with closing(servers.open(timeout_s=SHORT_S)) as store:
+            yield store
+
     def test_it_costs_one_time_out(self, servers: RedisServers, cache: RedisCacheStore) -> None:
         """Whoever has waited for it tells the others; other nodes' groups are not held up; it is asked again by itself."""
         victim = servers.servers[2]
@@ -254,8 +261,8 @@ class TestHanging(RedisSuite):
         both = [silent.order_id, kept.order_id]
         self.make_record(cache, silent, kept)
         with victim.hanging():
-            assert TIMEOUT_S * 0.9 < took_s(lambda: cache.get(both)) < TIMEOUT_S + SLACK_S
-            assert took_s(lambda: cache.get(both)) < SLACK_S
+            assert SHORT_S * 0.9 < took_s(lambda: cache.get(both)) < 2 * SHORT_S
+            assert took_s(lambda: cache.get(both)) < SHORT_S
             assert cache.get([kept.order_id]) == [entry_of(kept)]
         wait_for(partial(is_answered, cache, group_of(silent.order_id, GROUPS)), f"{SILENCE_S} s are over")
         assert cache.get(both) == [entry_of(silent), entry_of(kept)]
@@ -266,21 +273,21 @@ class TestHanging(RedisSuite):
         cache.ping()
         first, second, third = servers.servers
         with first.hanging(), second.hanging(), third.hanging():
-            assert took_s(lambda: cache.get(ids)) < TIMEOUT_S + SLACK_S
-            assert took_s(lambda: cache.get(ids)) < SLACK_S
+            assert took_s(lambda: cache.get(ids)) < 2 * SHORT_S
+            assert took_s(lambda: cache.get(ids)) < SHORT_S
         wait_for(partial(is_answered, cache, *range(GROUPS)), "all are asked again")
 
     def test_servers_that_nobody_can_connect_to_are_not_waited_for_one_by_one(self, servers: RedisServers) -> None:
         """However many there are, and whether or not there is a map: the time for connecting is for all of them."""
         first, second, third = servers.servers
         ids = [an_order().order_id for _ in range(100)]
-        with closing(servers.open()) as known, closing(servers.open()) as new:
+        with closing(servers.open(timeout_s=SHORT_S)) as known, closing(servers.open(timeout_s=SHORT_S)) as new:
             known.ping()
             for server in servers.servers:
                 server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             with first.hanging(), second.hanging(), third.hanging():
                 for cache in (known, new):
-                    assert took_s(partial(cache.get, ids)) < 2 * TIMEOUT_S + SLACK_S
+                    assert took_s(partial(cache.get, ids)) < 3 * SHORT_S
 
     def test_a_reply_that_came_too_late_is_nobodys(self, servers: RedisServers, cache: RedisCacheStore) -> None:
         """The connection that was given up is not used again: its next reader would be told of another order."""
@@ -301,15 +308,15 @@ class TestHanging(RedisSuite):
         handler = signal.signal(signal.SIGUSR1, interrupt)
         with closing(servers.open(timeout_s=20)) as cache, ThreadPoolExecutor(1) as pool:
             self.make_record(cache, read, unread, later)
-            [other] = pool.submit(lambda: [threading.get_ident()]).result(10)
+            [other] = pool.submit(lambda: [threading.get_ident()]).result(DEADLINE_S)
             with first.hanging(), second.hanging():
                 interrupting = pool.submit(interrupt_when_asking, main)
                 with pytest.raises(Interrupted):
                     cache.get([read.order_id, unread.order_id])
-                interrupting.result(10)
+                interrupting.result(DEADLINE_S)
                 asking = pool.submit(cache.get, [later.order_id])
                 wait_for(partial(is_asking, other, CONNECTING, READING), "the second call is on its way")
-            assert asking.result(10) == [entry_of(later)]
+            assert asking.result(DEADLINE_S) == [entry_of(later)]
         signal.signal(signal.SIGUSR1, handler)
 
 
@@ -321,7 +328,7 @@ class TestAway(RedisSuite):
         for server in servers.servers:
             server.kill()
         store = servers.open()
-        assert took_s(store.ping) < SLACK_S
+        assert took_s(store.ping) < TIMEOUT_S
         for server in servers.servers:
             server.start()
         wait_for(partial(is_answered, store, *range(GROUPS)), "the cluster is found")
@@ -332,7 +339,7 @@ class TestAway(RedisSuite):
         ids = [an_order().order_id for _ in range(20)]
         with ThreadPoolExecutor(8) as pool:
             outcomes = [pool.submit(cache.get, ids) for _ in range(8)]
-            assert [outcome.result(10) for outcome in outcomes] == [[None] * 20] * 8
+            assert [outcome.result(DEADLINE_S) for outcome in outcomes] == [[None] * 20] * 8
 
     def test_a_wrong_password_is_said_to_be_one(self, servers: RedisServers) -> None:
         """It does not end a daemon, and the hint names the cause."""

@@ -15,7 +15,7 @@ from orderctl.stores.cache import Applied, Busy, CacheStore, Granted, Promotion,
 from orderctl.stores.record import Kind, record_of
 from orderctl.stores.redis import RedisCacheStore, entry_key, mark_key
 from tests.contract.cache_harness import GROUPS, TTL_MS, at_version, entry_of, filled, orders_of, put, sync, token
-from tests.real.redis_servers import Move, RedisServers, Server, redis_servers, wait_for
+from tests.real.redis_servers import DEADLINE_S, Move, RedisServers, Server, redis_servers, wait_for
 from tests.real.redis_suite import RedisSuite
 from tests.stack import needs
 
@@ -121,7 +121,7 @@ class TestMoving(RedisSuite):
             assert cache.marks([GROUP]) == [MARK]
             assert cache.get([one.order_id, two.order_id]) == [entry_of(one), entry_of(two)]
             move.end()
-            assert following.result(10) == [Applied.REPLACED] * 2
+            assert following.result(DEADLINE_S) == [Applied.REPLACED] * 2
         assert cache.marks([GROUP]) == [MARK + 2]
 
     def test_a_move_that_does_not_end(self, cache: RedisCacheStore, move: Move) -> None:
@@ -151,7 +151,7 @@ class TestMoving(RedisSuite):
             wait_for(lambda: any("errorstat_TRYAGAIN" in end.client.info("errorstats") for end in ends), "it waits")
             assert cache.marks([GROUP]) == [MARK]
             move.end()
-            assert dropping.result(10) == 2
+            assert dropping.result(DEADLINE_S) == 2
         assert cache.marks([GROUP]) == [3]
         assert cache.get([one.order_id, two.order_id]) == [None, None]
 

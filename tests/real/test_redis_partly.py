@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
-from statistics import median
 from time import monotonic
 from typing import Any
 
@@ -17,18 +16,16 @@ from orderctl.order import Order
 from orderctl.stores.cache import Advance, Applied, CacheStore, Granted, NodesAway, Promotion, Tentative
 from orderctl.stores.record import record_of
 from orderctl.stores.redis import RedisCacheStore
-from orderctl.stores.redis_nodes import KNOCK_S, SILENCE_S
+from orderctl.stores.redis_nodes import SILENCE_S
 from tests.contract.cache_harness import TTL_MS, at_version, entry_of, filled, orders_of, put, token
-from tests.real.redis_servers import RedisServers, wait_for
+from tests.real.redis_servers import RedisServers, Server, wait_for
 from tests.real.redis_suite import RedisSuite, group_on, is_answered
 from tests.stack import needs
 
 pytestmark = needs()
 
-SLACK_S = 1.5
-"""What two busy cores may add to a time-out."""
-TIMEOUT_S = 2.0
-"""Far more than a knock takes."""
+TIMEOUT_S = 5.0
+"""Far more than a knock takes, and than a busy machine adds to it."""
 
 
 def partly(call: Callable[[], Any]) -> Sequence[Any]:
@@ -41,6 +38,11 @@ def partly(call: Callable[[], Any]) -> Sequence[Any]:
 def tentative(order: Order) -> Tentative:
     """A creation under way."""
     return Tentative(record_of(order), token(3), SystemClock().now_us() + 5_000_000)
+
+
+def connections_to(server: Server) -> int:
+    """How often somebody has connected to it."""
+    return int(server.client.info("stats")["total_connections_received"])
 
 
 class TestOneAway(RedisSuite):
@@ -103,16 +105,19 @@ class TestOneAway(RedisSuite):
         ids = [order.order_id for order in orders]
         with closing(servers.open(timeout_s=TIMEOUT_S)) as cache:
             self.make_record(cache, *orders)
+            before = connections_to(servers.servers[1])
             with servers.servers[1].hanging():
                 partly(lambda: cache.get(ids))
                 took: list[float] = []
-                until_s = monotonic() + 2.5 * SILENCE_S
-                while monotonic() < until_s:
+                since_s = monotonic()
+                while monotonic() < since_s + 2.5 * SILENCE_S:
                     began_s = monotonic()
                     found = partly(lambda: cache.get(ids))
                     took.append(monotonic() - began_s)
                     assert (found[0], found[2]) == (entry_of(orders[0]), entry_of(orders[2]))
-            assert max(took) < KNOCK_S + SLACK_S
-            assert median(took) < KNOCK_S
+                knocks_max = (monotonic() - since_s) / SILENCE_S + 1
+            assert max(took) < TIMEOUT_S
+            knocks = wait_for(lambda: connections_to(servers.servers[1]) - before, "the server has heard the knocks")
+            assert knocks <= knocks_max
             wait_for(partial(is_answered, cache, group_on(servers, servers.servers[1])), "somebody has knocked")
             assert cache.get(ids) == [entry_of(order) for order in orders]
