@@ -159,8 +159,8 @@ class ApplyingContract(CacheSuite):
     ) -> None:
         """v1 lands when v3 has long gone by, v2 is delivered again: what is left is stale, and expires."""
         order = an_order()
-        self.make_tentative(cache, harness, order, MINE, ttl_ms=300)
+        self.make_tentative(cache, harness, order, MINE, ttl_ms=2_000)
         assert cache.apply([put(at_version(order, 2))]) == [Applied.REPLACED]
-        harness.pass_time(0.35)
+        harness.pass_time(2.05)
         assert cache.get([order.order_id]) == [None]
         assert cache.promote([Promotion(order.order_id, MINE, TTL_MS)]) == [False]

@@ -161,7 +161,7 @@ class LoadingContract(CacheSuite):
         assert cache.fill([filled(at_version(order, 2**52 + above), MINE)]) == [True]
         self.assert_holds(cache, at_version(order, 2**52 + above))
 
-    @pytest.mark.parametrize(("asked_ms", "lives_ms"), [(TTL_MS, ABSENT_TTL_MAX_MS), (500, 500)])
+    @pytest.mark.parametrize(("asked_ms", "lives_ms"), [(TTL_MS, ABSENT_TTL_MAX_MS), (1_500, 1_500)])
     def test_not_found_is_kept_for_a_moment(
         self, cache: CacheStore, harness: CacheHarness, asked_ms: int, lives_ms: int
     ) -> None:
