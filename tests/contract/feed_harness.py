@@ -12,7 +12,7 @@ from orderctl.stores.hot import Changed, Created, HotStore
 from tests.contract.hot_harness import drafts
 
 SHARD = "shard-0"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """How long a reader waits for what was committed; the embedded feed, and a clock moved by hand, need no time at all."""
 
 TransactionRows = list[ChangeEvent]

@@ -43,7 +43,8 @@ class MysqlHarness:
 
     def __init__(self, server: MysqlServer) -> None:
         self._temporary = TemporaryDatabase(server)
-        self.server = self._temporary.server
+        # Nobody is to be turned away since somebody who holds a row, or the server, was kept from running.
+        self.server = msgspec.structs.replace(self._temporary.server, answer_s=30.0, lock_wait_s=10)
         self._clock = SystemClock()
         self._opened: list[Opened] = []
         self._own = MysqlDatabase(self.server)

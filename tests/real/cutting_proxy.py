@@ -44,7 +44,7 @@ class CuttingProxy:
         for each in (self._listener, *self._sockets):
             _shut(each)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
         for each in (self._listener, *self._sockets):
             each.close()
 
@@ -52,7 +52,7 @@ class CuttingProxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target_port), 5)
+                server = socket.create_connection(("127.0.0.1", self._target_port), 60)
                 server.settimeout(None)
                 self._sockets += [client, server]
                 struck = threading.Event()
