@@ -16,7 +16,7 @@ from orderctl.stores.mysql_database import MysqlDatabase, Session
 
 QUERIES: Final = "mysql/schema_queries.sql"
 FOLDER: Final = "mysql/hot"
-PATIENCE_S: Final = 5
+PATIENCE_S: Final = 30
 """How long to wait for another process that is migrating the same database."""
 
 _FILE: Final = re.compile(r"(\d{4})_(\w+)\.sql")
