@@ -1,10 +1,17 @@
-"""The worked-out plan in docs/ is what the program says of the bench beside it."""
+"""What docs/ shows of plan, growth and memory is what the program says of the reports beside it."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
 
+import msgspec
+
+from orderctl.bench.growth import GrowthReport
+from orderctl.bench.growth_chart import growth_chart
+from orderctl.bench.memory import MemoryReport
+from orderctl.cli.bench_growth import table as growth_table
+from orderctl.cli.bench_memory import table as memory_table
 from tests.cli.terminal import Terminal
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -17,6 +24,16 @@ def test_the_plan_in_the_documents_is_the_programs(tmp_path: Path) -> None:
     done = Terminal(tmp_path).run(*command)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == answer.strip()
+
+
+def test_the_figures_in_the_documents_are_the_reports() -> None:
+    """Both tables are what the program makes of the JSON beside them."""
+    text = (DOCS / "growth.md").read_text("utf-8")
+    growth = msgspec.json.decode((DOCS / "growth.json").read_bytes(), type=GrowthReport)
+    memory = msgspec.json.decode((DOCS / "memory.json").read_bytes(), type=MemoryReport)
+    assert f"```text\n{growth_table(growth)}```" in text
+    assert f"```text\n{memory_table(memory)}```" in text
+    assert growth_chart(growth) == (DOCS / "growth.svg").read_text("utf-8")
 
 
 def _session(text: str) -> tuple[list[str], str]:
