@@ -15,6 +15,7 @@ from orderctl.bench.scenario import Where
 from orderctl.clock import SystemClock
 from orderctl.config import Config
 from orderctl.errors import NotFound, UsageRefused
+from orderctl.sections import HttpSection
 
 
 def test_every_scenario_has_its_place() -> None:
@@ -63,6 +64,16 @@ def test_all_that_need_no_servers() -> None:
     assert (report.smoke, report.stores) == (True, "embedded")
     [cached] = [result for result in report.scenarios if result.name == "lookup-cache"]
     assert cached.real.facts["loaded"] == 0, "what was measured is the cache"
+    [creates] = [result for result in report.scenarios if result.name == "single-creates"]
+    assert 1 <= creates.real.facts["transactions"] <= 512 / 8
+
+
+def test_what_serves_can_be_chosen() -> None:
+    """With granian and uvloop the report says so, and the runs do the same."""
+    http = HttpSection(server="granian", event_loop="uvloop")
+    report = smoke(Config(http=http), "lookup-near", "single-creates", is_real=False)
+    check(report)
+    assert report.http == "granian on uvloop"
     [creates] = [result for result in report.scenarios if result.name == "single-creates"]
     assert 1 <= creates.real.facts["transactions"] <= 512 / 8
 
