@@ -178,17 +178,17 @@ def locked(connection: CassandraConnection, clock: Clock) -> Iterator[Callable[[
     mine = {"holder": uuid4().hex, "lock_s": LOCK_S}
     deadline_s = clock.monotonic_s() + PATIENCE_S
 
-    def settled(name: str) -> list[Row]:
+    def settled(ask: Callable[[], list[Row]]) -> list[Row]:
         while True:
             try:
-                return connection.ask(name, mine)
+                return ask()
             except TierUnavailable:
                 if clock.monotonic_s() >= deadline_s:
                     raise
             clock.wait(threading.Event(), _RETRY_S)
 
     def is_taken() -> bool:
-        [(is_applied, *seen)] = settled("take_lock")
+        [(is_applied, *seen)] = settled(lambda: connection.ask("take_lock", mine))
         return is_applied or mine["holder"] in seen
 
     while not is_taken():
@@ -203,7 +203,7 @@ def locked(connection: CassandraConnection, clock: Clock) -> Iterator[Callable[[
     def renew() -> None:
         nonlocal deadline_s
         deadline_s = clock.monotonic_s() + PATIENCE_S
-        if not _is_applied(settled("renew_lock")):
+        if not _is_applied(settled(lambda: connection.ask("renew_lock", mine))):
             raise TierUnavailable(TIER, f"the lock on migrating {connection.access.address} was lost")
 
     try:
