@@ -8,7 +8,7 @@ from orderctl.config import Config
 from tests.acceptance.quiet import opened
 from tests.acceptance.server import Server, until
 
-MOVED_WITHIN_S = 15.0
+MOVED_WITHIN_S = 60.0
 
 
 def refuse_and_keep(server: Server, config: Config) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, Self
 
-from tests.acceptance.server import TICK, Answer
+from tests.acceptance.server import ANSWERED_S, PATIENTLY, TICK, Answer
 
 FINALS = ("success", "failed", "cancelled")
 A_DAY_S = 86_400
@@ -102,7 +102,7 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(2 * ANSWERED_S)
         assert not self.faults, self.faults[0]
 
     def _work(self, number: int, rng: random.Random) -> None:
@@ -179,7 +179,7 @@ class Ledger:
     def check(self, server: Api) -> int:
         """Hold every order against its line; returns how many there were. The clients have stopped."""
         for line in self.lines:
-            answer = server.query("GET", f"/v1/orders?merchant_ref={line.ref}")
+            answer = server.query("GET", f"/v1/orders?merchant_ref={line.ref}", Prefer=PATIENTLY)
             if line.order_id is None and answer.status == 404:
                 continue
             assert answer.status == 200, (line, answer.status, answer.body)

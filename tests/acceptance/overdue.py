@@ -19,7 +19,9 @@ from tests.acceptance.server import TICK, Server, until
 
 BATCH = 500
 BOUND_S = 5.0
-"""While the daemons run, no order is open for longer past its deadline."""
+"""While the daemons run, no order is open for longer past its deadline …"""
+BUSY_S = 15.0
+"""… unless the machine kept them from running: still less than what is hurt in these tests is away."""
 PATIENCE_S = 60.0
 _FOUND = re.compile(r'^orderctl_timeouts_total\{found_by="(\w+)"\} ([\d.e+]+)$', re.MULTILINE)
 
@@ -93,7 +95,8 @@ def account(
     found = found_by(*daemons)
     record_property("found by", dict(found))
     assert late_s[0] >= 0, "timed out early"
-    assert late_s[-1] <= BOUND_S, "open past the bound"
+    assert cuts[98] <= BOUND_S, "open past the bound, as a rule"
+    assert late_s[-1] <= BUSY_S, "open past the bound"
     until(lambda: all_shown(order_ids, api), seconds=PATIENCE_S, what="readers see it, too")
     return found
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.acceptance.fleet import DAEMONS, Fleet
 from tests.acceptance.ledger import Ledger
-from tests.acceptance.quiet import Record, hold_to_account
-from tests.acceptance.server import TICK, Server
+from tests.acceptance.quiet import ENOUGH, Record, hold_to_account
+from tests.acceptance.server import PATIENCE_S, TICK, Server, until
 
 KILLS_OF_ALL = 30
 KILLS_OF_EACH = 10
@@ -24,9 +24,14 @@ def test_all_daemons_killed_at_once(tmp_path: Path, record_property: Record) -> 
                 TICK.wait(rng.uniform(0.0, 0.7))
                 server.kill()
                 server.start()
-            TICK.wait(0.3)
+            until_enough(ledger)
         hold_to_account(tmp_path / "data", ledger, server, record_property)
         assert server.stop() == 0
+
+
+def until_enough(ledger: Ledger) -> None:
+    """However little the daemons came to do between the kills, there is to be something to hold them to."""
+    until(lambda: ledger.acknowledged > 10 * ENOUGH, seconds=PATIENCE_S, what="enough is under way")
 
 
 def kill_each(fleet: Fleet, times: int, seed: int) -> Ledger:
@@ -43,7 +48,7 @@ def kill_each(fleet: Fleet, times: int, seed: int) -> Ledger:
             victim.spawn()
         for server in fleet.servers.values():
             server.wait_ready()
-        TICK.wait(0.3)
+        until_enough(ledger)
     return ledger
 
 

@@ -24,17 +24,19 @@ from orderctl.services.expiry import Expired, encode_expired
 from orderctl.services.pump import Pump
 from orderctl.stores.cache import Fill, Granted
 from orderctl.stores.hot import Created
-from orderctl.stores.log import CHANGES, EXPIRED, Message, Outgoing, Place
+from orderctl.stores.log import CHANGES, EXPIRED, LogStore, Message, Outgoing, Place
 from orderctl.stores.record import record_of
 from orderctl.stores.tiers import Tiers, open_tiers
 from tests.acceptance.deployment import Deployment
+from tests.acceptance.server import PATIENCE_S, until
 from tests.cli.terminal import Terminal
 from tests.contract.hot_harness import a_draft
 from tests.stack import RunningStack, needs
 
 pytestmark = needs("sql", "redis", "kafka", "cassandra")
 
-PATIENCE_S = 60
+GROUPS = ("timeouts", "cache-sync", "archiver")
+"""Who would commit over what is sought."""
 TOKEN = b"\x07" * 16
 
 
@@ -131,10 +133,16 @@ def deployment(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) ->
     return Deployment(stack.folder / "orderctl.toml", tmp_path_factory.mktemp("operator") / "data")
 
 
+def until_nobody_reads(log: LogStore) -> None:
+    """That a member has left may come to the log's knowledge later, and that its process has ended with its session only."""
+    until(lambda: not any(map(log.is_active, GROUPS)), seconds=PATIENCE_S, what="nobody reads")
+
+
 @pytest.fixture
 def tiers(deployment: Deployment) -> Iterator[Tiers]:
-    """The deployment's."""
+    """The deployment's, which no daemon of other tests is at work on any more."""
     tiers = open_tiers(deployment.config, None, SystemClock())
+    until_nobody_reads(tiers.log)
     yield tiers
     tiers.close()
 
@@ -200,6 +208,7 @@ def test_a_group_is_moved_back_while_nobody_reads(one: OneOrder) -> None:
         assert "somebody reads as timeouts" in one.say(*seek, code=2)
     finally:
         member.close()
+    until_nobody_reads(one.tiers.log)
     assert one.say(*seek)["sought"]
     assert one.tiers.log.committed("timeouts", EXPIRED)[one.group] == offset
     again = ("replay", "timeouts", "--from", f"{one.group}:{offset}")

@@ -15,7 +15,7 @@ from orderctl.config import Config
 from orderctl.daemons.manifest import names
 from orderctl.daemons.sockets import listen
 from orderctl.stores.tiers import open_tiers
-from tests.acceptance.server import STOP_S, Server, until
+from tests.acceptance.server import PATIENCE_S, PATIENTLY, STOP_S, Server, until
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_two_processes_share_a_data_directory(tmp_path: Path) -> None:
     body = {"merchant_ref": "r", "amount": 1, "currency": "EUR", "payment_method": "card"}
     with Server(tmp_path / "data", "command") as command, Server(tmp_path / "data", "query") as query:
         created = command.command("POST", "/v1/orders", body=body).json
-        assert query.query("GET", f"/v1/orders/{created['order_id']}").json == created
+        assert query.query("GET", f"/v1/orders/{created['order_id']}", Prefer=PATIENTLY).json == created
         assert command.stop() == query.stop() == 0
 
 
@@ -90,8 +90,8 @@ def test_systemd_hears_ready_the_watchdog_and_stopping(tmp_path: Path, arguments
         with ExitStack() as stack:
             stack.push(server)
             server.spawn()
-            until(lambda: has_said("READY=1"), seconds=30, what="READY=1")
-            until(lambda: has_said("WATCHDOG=1", times=5), what="the watchdog is fed")
+            until(lambda: has_said("READY=1"), seconds=PATIENCE_S, what="READY=1")
+            until(lambda: has_said("WATCHDOG=1", times=5), seconds=PATIENCE_S, what="the watchdog is fed")
             assert not has_said("STOPPING=1")
             assert server.stop() == 0
         assert has_said("STOPPING=1")

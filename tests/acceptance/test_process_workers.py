@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.server import Server, until
+from tests.acceptance.server import PATIENCE_S, PATIENTLY, Server, until
 
 
 def new_order(number: int) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def test_ready_means_all_workers_and_metrics_are_summed(server: Server, tmp_path
     assert metric(server, 'orderctl_creates_total{outcome="created"}') == 12
     until(
         lambda: (metric(server, 'orderctl_transactions_total{tier="mysql"}') or 0) >= 12,
+        seconds=PATIENCE_S,
         what="the workers' transactions are counted",
     )
     assert server.stop() == 0
@@ -72,10 +73,10 @@ def test_a_killed_worker_comes_back_while_the_other_serves(server: Server) -> No
     first, second = worker_pids(server)
     os.kill(first, signal.SIGKILL)
     assert server.command("POST", "/v1/orders", body=new_order(1)).status == 201
-    until(lambda: first not in worker_pids(server), what="the supervisor has noticed")
-    until(lambda: len(worker_pids(server)) == 2, seconds=20, what="a new worker is there")
+    until(lambda: first not in worker_pids(server), seconds=PATIENCE_S, what="the supervisor has noticed")
+    until(lambda: len(worker_pids(server)) == 2, seconds=PATIENCE_S, what="a new worker is there")
     assert second in worker_pids(server)
-    until(lambda: server.admin("/readyz").status == 200, seconds=20, what="ready again")
+    until(lambda: server.admin("/readyz").status == 200, seconds=PATIENCE_S, what="ready again")
     assert server.stop() == 0
 
 
@@ -83,8 +84,8 @@ def test_a_worker_that_was_terminated_is_replaced_too(server: Server) -> None:
     """It drains by itself, as an operator may want of a single one."""
     first, _ = worker_pids(server)
     os.kill(first, signal.SIGTERM)
-    until(lambda: is_gone(first), seconds=20, what="it has drained")
-    until(lambda: len(set(worker_pids(server)) - {first}) == 2, seconds=20, what="a new worker is there")
+    until(lambda: is_gone(first), seconds=PATIENCE_S, what="it has drained")
+    until(lambda: len(set(worker_pids(server)) - {first}) == 2, seconds=PATIENCE_S, what="a new worker is there")
     assert server.stop() == 0
 
 
@@ -93,7 +94,7 @@ def test_no_worker_outlives_a_killed_supervisor(server: Server, tmp_path: Path) 
     pids = worker_pids(server)
     created = server.command("POST", "/v1/orders", body=new_order(1)).json
     server.kill()
-    until(lambda: all(map(is_gone, pids)), what="all workers are gone")
+    until(lambda: all(map(is_gone, pids)), seconds=PATIENCE_S, what="all workers are gone")
     assert list((tmp_path / "tmp").iterdir()) == []
     with Server(server.data_dir) as again:
-        assert again.query("GET", f"/v1/orders/{created['order_id']}").json == created
+        assert again.query("GET", f"/v1/orders/{created['order_id']}", Prefer=PATIENTLY).json == created

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.ledger import Ledger
-from tests.acceptance.server import TICK, Server
+from tests.acceptance.server import PATIENCE_S, TICK, Server, until
 
 KILLS = 20
 SEED = 20
@@ -28,7 +28,7 @@ def test_nothing_that_was_acknowledged_is_lost(tmp_path: Path, record_property: 
                     TICK.wait(rng.uniform(0.0, 0.8))
                     server.kill()
                 server.start()
-            TICK.wait(0.3)
+            until(lambda: ledger.acknowledged > 10 * KILLS, seconds=PATIENCE_S, what="enough is under way")
         orders = ledger.check(server)
         assert server.stop() == 0
     record_property("operations", ledger.operations)

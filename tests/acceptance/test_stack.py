@@ -16,7 +16,7 @@ from orderctl.config import is_embedded, load
 from orderctl.duration import Duration
 from orderctl.stack.layout import Layout
 from orderctl.stack.probes import redis
-from tests.acceptance.server import until
+from tests.acceptance.server import PATIENCE_S, until
 from tests.cli.terminal import PROGRAM, Done, Terminal
 from tests.stack import PORT_OFFSETS, STOP_S, guard, needs
 
@@ -138,7 +138,9 @@ def test_up_again_is_harmless_and_revives_the_dead(stacked: Stacked) -> None:
     assert stacked.pids() == before
     for name in ("sql", "redis-4", "cassandra"):
         os.kill(before[name], signal.SIGKILL)
-    until(lambda: all(gone(before[name]) for name in ("sql", "redis-4", "cassandra")), what="killed")
+    until(
+        lambda: all(gone(before[name]) for name in ("sql", "redis-4", "cassandra")), seconds=PATIENCE_S, what="killed"
+    )
     status = stacked.terminal.run("stack", "status")
     assert (status.returncode, status.stdout.count(" down ")) == (4, 3)
     revived = {name for name, how in stacked.up().items() if how.startswith("healthy after ")}
@@ -162,7 +164,7 @@ def test_logs(stacked: Stacked) -> None:
     """One server's last lines, or those of a part with their names; an unknown name is said."""
     assert stacked.run("logs", "sql", "--lines", "3").stdout.count("\n") == 3
     assert stacked.run("logs", "redis", "--lines", "1").stdout.count("==> redis-") == 6
-    followed = stacked.terminal.run("stack", "logs", "sql", "--lines", "1", "--follow", "--timeout", "1s")
+    followed = stacked.terminal.run("stack", "logs", "sql", "--lines", "1", "--follow", "--timeout", "10s")
     assert followed.returncode == 5
     assert followed.stdout.count("\n") >= 1
     unknown = stacked.terminal.run("stack", "logs", "nope")

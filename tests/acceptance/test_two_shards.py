@@ -34,7 +34,7 @@ from tests.stack import RunningStack, SharedStack, needs
 pytestmark = [needs("sql", "cassandra"), pytest.mark.timeout(300)]
 
 PORT_OFFSETS = (250, 1250, 2250, 2750)
-ARCHIVED_S = 30.0
+ARCHIVED_S = 60.0
 EACH = 12
 """So many orders of each kind."""
 
@@ -142,7 +142,7 @@ def looked_up(server: Server, order_ids: list[str]) -> dict[str, Any]:
         found.update({r["order"]["order_id"]: r["order"] for r in answer.json["results"] if "order" in r})
         return len(found) == len(order_ids)
 
-    until(is_all_there, what="every order is answered")
+    until(is_all_there, seconds=ARCHIVED_S, what="every order is answered")
     return found
 
 

@@ -8,7 +8,7 @@ from orderctl.stores.tiers import Tiers
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.fleet import Fleet
 from tests.acceptance.quiet import Record, hold_to_account, opened
-from tests.acceptance.server import until
+from tests.acceptance.server import PATIENCE_S, until
 from tests.acceptance.weather import Load, Weather, all_ready, archived_of, lasting, says, under_load
 from tests.stack import needs
 
@@ -25,18 +25,20 @@ def go_on_without(fleet: Fleet, load: Load, tiers: Tiers) -> None:
     Whoever is restarted meanwhile is no worse off, but for the followers: they begin when Kafka is there.
     """
     for name in FOLLOWERS:
-        says(fleet.servers[name], 503, "log", seconds=AWAY_S)
+        says(fleet.servers[name], 503, "log", seconds=PATIENCE_S)
     for name in ("cdc", "archiver", "query"):
         fleet.servers[name].kill()
         fleet.servers[name].spawn()
     for name in ("archiver", "query"):
         fleet.servers[name].wait_ready()
     known = len(load.ledger.lines)
-    load.wait_for_orders(50, seconds=AWAY_S)
-    load.wait_for_lookups(50, seconds=AWAY_S)
+    load.wait_for_orders(50, seconds=PATIENCE_S)
+    load.wait_for_lookups(50, seconds=PATIENCE_S)
     for name in ("command", "query"):
-        says(fleet.servers[name], 200, "ok", seconds=AWAY_S)
-    until(lambda: bool(archived_of(load.ledger.lines[known:], tiers)), seconds=AWAY_S, what="new orders are archived")
+        says(fleet.servers[name], 200, "ok", seconds=PATIENCE_S)
+    until(
+        lambda: bool(archived_of(load.ledger.lines[known:], tiers)), seconds=PATIENCE_S, what="new orders are archived"
+    )
 
 
 @pytest.mark.timeout(300)
@@ -45,13 +47,13 @@ def test_kafka_away(deployment: Deployment, weather: Weather, record_property: R
     """Nothing is refused meanwhile, and afterwards the topic holds every change."""
     with Fleet(deployment.data_dir, deployment.settings) as fleet:
         with under_load(fleet, seed=61) as load:
-            load.wait_for_orders(50, seconds=20)
+            load.wait_for_orders(50, seconds=PATIENCE_S)
             weather.freeze("kafka") if how == "freeze" else weather.stop("kafka")
             with opened(deployment.data_dir, deployment.config) as tiers, lasting(AWAY_S):
                 go_on_without(fleet, load, tiers)
             weather.clear()
             all_ready(fleet, record_property)
-            load.wait_for_orders(50, seconds=20)
+            load.wait_for_orders(50, seconds=PATIENCE_S)
         assert (load.ledger.refused, load.ledger.unknown) == (0, 0)
         hold_to_account(deployment.data_dir, load.ledger, fleet, record_property, deployment.config)
         assert fleet.stop() == {0}

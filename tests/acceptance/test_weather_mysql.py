@@ -12,7 +12,7 @@ from orderctl.stores.tiers import Tiers
 from tests.acceptance.deployment import Deployment
 from tests.acceptance.fleet import Fleet
 from tests.acceptance.quiet import Record, hold_to_account, opened
-from tests.acceptance.server import until
+from tests.acceptance.server import PATIENCE_S, until
 from tests.acceptance.weather import (
     WITHOUT_NEAR,
     Load,
@@ -52,7 +52,7 @@ def commits_on_their_way(stack: RunningStack, weather: Weather) -> Iterator[None
         cursor.execute("SET GLOBAL binlog_commit_wait_usec = 1000000")
         cursor.execute("SET GLOBAL binlog_commit_wait_count = 1000")
         try:
-            until(are_on_their_way, seconds=20, what="a transaction commits")
+            until(are_on_their_way, seconds=PATIENCE_S, what="a transaction commits")
             yield
         finally:
             weather.thaw()
@@ -65,12 +65,14 @@ def go_on_without(fleet: Fleet, load: Load, tiers: Tiers, archived: str) -> None
     answer = fleet.command("POST", "/v1/orders", "demo", NEW_ORDER)
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
     assert answer.json["type"] == "urn:orderctl:problem:unavailable"
-    load.wait_for_lookups(50, seconds=20)
-    until(lambda: is_read_from(fleet, tiers, archived, "cassandra"), seconds=20, what="an archived order is read")
+    load.wait_for_lookups(50, seconds=PATIENCE_S)
+    until(
+        lambda: is_read_from(fleet, tiers, archived, "cassandra"), seconds=PATIENCE_S, what="an archived order is read"
+    )
     for name in ("cdc", "archiver"):
-        says(fleet.servers[name], 503, "hot", seconds=20)
+        says(fleet.servers[name], 503, "hot", seconds=PATIENCE_S)
     for name in ("command", "query"):
-        says(fleet.servers[name], 200, "hot", seconds=20)
+        says(fleet.servers[name], 200, "hot", seconds=PATIENCE_S)
 
 
 @pytest.mark.timeout(300)
@@ -80,10 +82,12 @@ def test_mariadb_killed_in_group_commits(
     """Three times, each with commits on their way: their outcome is unknown, and never told otherwise."""
     with Fleet(deployment.data_dir, deployment.settings | WITHOUT_NEAR) as fleet:
         with under_load(fleet, seed=63, clients=CLIENTS) as load:
-            load.wait_for_orders(200, seconds=20)
+            load.wait_for_orders(200, seconds=PATIENCE_S)
             with opened(deployment.data_dir, deployment.config) as tiers:
                 until(
-                    lambda: bool(archived_of(load.ledger.lines[:100], tiers)), seconds=20, what="an order is archived"
+                    lambda: bool(archived_of(load.ledger.lines[:100], tiers)),
+                    seconds=PATIENCE_S,
+                    what="an order is archived",
                 )
                 archived = archived_of(load.ledger.lines[:100], tiers)[0]
                 for kill in range(1, 1 + KILLS):
@@ -92,7 +96,7 @@ def test_mariadb_killed_in_group_commits(
                     with lasting(KILLED_S):
                         go_on_without(fleet, load, tiers, archived)
                     weather.clear()
-                    load.wait_for_orders(100, seconds=20)
+                    load.wait_for_orders(100, seconds=PATIENCE_S)
                     assert load.ledger.unknown >= kill
             all_ready(fleet, record_property)
         assert load.ledger.refused
@@ -107,13 +111,13 @@ def test_mariadb_frozen_in_group_commits(
     """It commits all the same, once it thaws, what its clients were told that nobody knows."""
     with Fleet(deployment.data_dir, deployment.settings | WITHOUT_NEAR) as fleet:
         with under_load(fleet, seed=64, clients=CLIENTS) as load:
-            load.wait_for_orders(200, seconds=20)
+            load.wait_for_orders(200, seconds=PATIENCE_S)
             with commits_on_their_way(stack, weather):
                 weather.freeze("sql")
                 with lasting(FROZEN_S):
-                    says(fleet.servers["cdc"], 503, "hot", seconds=20)
-                    until(lambda: load.ledger.unknown > 0, seconds=20, what="an outcome is unknown")
-            load.wait_for_orders(100, seconds=20)
+                    says(fleet.servers["cdc"], 503, "hot", seconds=PATIENCE_S)
+                    until(lambda: load.ledger.unknown > 0, seconds=PATIENCE_S, what="an outcome is unknown")
+            load.wait_for_orders(100, seconds=PATIENCE_S)
             all_ready(fleet, record_property)
         hold_to_account(deployment.data_dir, load.ledger, fleet, record_property, deployment.config)
         assert fleet.stop() == {0}

@@ -5,10 +5,10 @@ import threading
 
 from orderctl.config import Config
 from tests.acceptance.quiet import opened, wait_until_quiet
-from tests.acceptance.server import Server, until
+from tests.acceptance.server import PATIENCE_S, PATIENTLY, Server, until
 
 ORDERS = 40
-ARCHIVED_WITHIN_S = 5.0
+ARCHIVED_WITHIN_S = 30.0
 
 
 class Reader(threading.Thread):
@@ -25,7 +25,9 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         while not self._enough.is_set():
-            answer = self._server.query("POST", "/v1/orders/lookup", "gateway", {"order_ids": self._order_ids})
+            answer = self._server.query(
+                "POST", "/v1/orders/lookup", "gateway", {"order_ids": self._order_ids}, Prefer=PATIENTLY
+            )
             for result in answer.json["results"]:
                 order = result.get("order")
                 if order is None or order["version"] < self.versions.get(order["order_id"], 0):
@@ -37,7 +39,7 @@ class Reader(threading.Thread):
     def stop(self) -> None:
         """Enough was read."""
         self._enough.set()
-        self.join(30)
+        self.join(PATIENCE_S)
 
 
 def walk(server: Server, config: Config) -> None:
@@ -66,13 +68,13 @@ def walk(server: Server, config: Config) -> None:
             moved = lambda: not any(tiers.hot.load(order_ids))  # noqa: E731 - said once, right here
             until(moved, seconds=config.archiver.settle_s + ARCHIVED_WITHIN_S, what="all orders in the archive")
             assert [order and order.version for order in tiers.archive.load(order_ids)] == [3] * ORDERS
-            wait_until_quiet(tiers, seconds=30)
+            wait_until_quiet(tiers, seconds=PATIENCE_S)
             tiers.cache.invalidate(order_ids)
-        until(lambda: reader.reads > 10 * len(read), seconds=30, what="the reader has seen it all")
+        until(lambda: reader.reads > 10 * len(read), seconds=PATIENCE_S, what="the reader has seen it all")
         reader.stop()
         assert not reader.faults
         assert set(reader.versions.values()) == {3}
-        from_archive = server.query("GET", f"/v1/orders/{unread}")
+        from_archive = server.query("GET", f"/v1/orders/{unread}", Prefer=PATIENTLY)
         assert from_archive.headers["cache-status"] == "redis; fwd=miss; detail=cassandra"
         ask_again(server, {**body, "merchant_ref": f"{prefix}-0"}, unread)
         assert server.stop() == 0
@@ -89,5 +91,5 @@ def ask_again(server: Server, body: dict[str, object], order_id: str) -> None:
     assert (same.status, same.json["version"]) == (200, 3)
     late = server.command("PATCH", f"/v1/orders/{order_id}", "gateway", {"status": "failed"})
     assert (late.status, late.json["current_status"], late.json["current_version"]) == (409, "success", 3)
-    by_ref = server.query("GET", f"/v1/orders?merchant_ref={body['merchant_ref']}")
+    by_ref = server.query("GET", f"/v1/orders?merchant_ref={body['merchant_ref']}", Prefer=PATIENTLY)
     assert by_ref.json["order_id"] == order_id

@@ -18,13 +18,13 @@ from orderctl.stores.tiers import Tiers
 from tests.acceptance.fleet import Fleet
 from tests.acceptance.ledger import NO_ANSWER, Api, Ledger, Line
 from tests.acceptance.quiet import Record
-from tests.acceptance.server import TICK, Server, until
+from tests.acceptance.server import ANSWERED_S, TICK, Server, until
 from tests.stack import RunningStack
 
 READY = '{"status":"ok"}'
 BACK_S = 60.0
 """How long a daemon may take to work again on a busy machine: its back-off is 10 s at most, a new session with Kafka 15 s."""
-GONE_S = 20.0
+GONE_S = 60.0
 """How long a server may take to be gone."""
 CLIENTS, READERS = 4, 2
 PAUSE_S = 0.1
@@ -106,7 +106,7 @@ class Readers:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(2 * ANSWERED_S)
         assert not self.faults, self.faults[0]
 
     def _work(self, rng: random.Random) -> None:
