@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orderctl.daemons.manifest import names
-from tests.acceptance.server import Server, until
+from tests.acceptance.server import PATIENCE_S, Server, until
 from tests.cli.terminal import PROGRAM, SECONDS_MAX, Done, Terminal, environment
 
 MEMBERS = [
@@ -153,13 +153,13 @@ def test_a_key_that_is_made_and_revoked_while_servers_run(shell: Terminal) -> No
     made = json.loads(shell.run("key", "create", "--merchant", "acme", "-o", "json").stdout)
     until(
         lambda: shell.run(*wanted("acme-1"), ORDERCTL_KEY=made["key"]).returncode == 0,
-        seconds=20,
+        seconds=PATIENCE_S,
         what="the new key opens",
     )
     shell.run("key", "revoke", made["key_id"])
     until(
         lambda: shell.run(*wanted("acme-1"), ORDERCTL_KEY=made["key"]).returncode == 2,
-        seconds=20,
+        seconds=PATIENCE_S,
         what="the revoked key opens nothing",
     )
 
@@ -185,7 +185,7 @@ def test_inspect_follows_an_order_to_the_archive(shell: Terminal) -> None:
         tiers = json.loads(done.stdout)["tiers"]
         return bool(tiers["archive"]["present"] and not tiers["hot"]["present"])
 
-    until(is_archived, seconds=20, what="the order is archived")
+    until(is_archived, seconds=PATIENCE_S, what="the order is archived")
 
 
 class Watching:

@@ -35,7 +35,7 @@ READS = 50_000
 BATCH = 100
 LOT = 20
 READERS = 2
-PATIENCE_S = 60
+PATIENCE_S = 240
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from msgspec import structs
 
 from orderctl.clock import SystemClock
 from orderctl.config import Config
@@ -28,8 +29,9 @@ from orderctl.stores.tiers import Tiers, open_tiers
 from orderctl.web.edge import Probe
 from tests.unit.daemon_kit import new_metrics
 
+PATIENCE_S = 60.0
 QUICK = Config(
-    daemon=DaemonSection(stop_timeout=Duration(0.2)),
+    daemon=DaemonSection(stop_timeout=Duration(PATIENCE_S)),
     admin=AdminSection(bind="127.0.0.1:0"),
     query=QuerySection(bind="127.0.0.1:0"),
 )
@@ -84,16 +86,19 @@ def tiers() -> Iterator[Tiers]:
     opened.close()
 
 
-def hosted(tiers: Tiers, what: Callable[[], float], watcher: Watcher) -> ToldDaemon:
+def hosted(
+    tiers: Tiers, what: Callable[[], float], watcher: Watcher, *, stop_timeout_s: float = PATIENCE_S
+) -> ToldDaemon:
     """Run a daemon until the watcher has seen enough."""
-    context = Context(config=QUICK, tiers=tiers, clock=SystemClock(), metrics=new_metrics(), random=os.urandom)
+    config = structs.replace(QUICK, daemon=DaemonSection(stop_timeout=Duration(stop_timeout_s)))
+    context = Context(config=config, tiers=tiers, clock=SystemClock(), metrics=new_metrics(), random=os.urandom)
     daemon = ToldDaemon(context, what)
 
     async def scene() -> None:
         watcher.stop = Stop()
         admin = listen("127.0.0.1:0", setting="", backlog=16)
         host = Host([daemon], {ADMIN: admin}, context=context, instance="here")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(2 * PATIENCE_S):
             await host.serve(watcher.stop, watcher)
 
     asyncio.run(scene())
@@ -102,14 +107,13 @@ def hosted(tiers: Tiers, what: Callable[[], float], watcher: Watcher) -> ToldDae
 
 def test_not_ready_until_a_step_succeeded_then_drained_in_order(tiers: Tiers) -> None:
     """A tier that is away at first is waited for."""
-    failures = iter([TierUnavailable("hot", "away"), None])
+    watcher = Watcher(lambda probe: not probe.not_ready())
 
     def step() -> float:
-        if failure := next(failures, None):
-            raise failure
+        if not watcher.reasons:
+            raise TierUnavailable("hot", "away")
         return 0.01
 
-    watcher = Watcher(lambda probe: not probe.not_ready())
     daemon = hosted(tiers, step, watcher)
     assert daemon.drained
     assert watcher.reasons[0][0].startswith("told: ")
@@ -134,12 +138,12 @@ def test_a_step_that_does_not_end_is_not_waited_for(tiers: Tiers) -> None:
 
     def hang() -> float:
         began.set()
-        release.wait(20)
+        release.wait(PATIENCE_S)
         return 0
 
     try:
         with pytest.raises(OrderctlError, match=r"did not stop within 0\.2 s: told"):
-            hosted(tiers, hang, Watcher(lambda _probe: began.is_set()))
+            hosted(tiers, hang, Watcher(lambda _probe: began.is_set()), stop_timeout_s=0.2)
     finally:
         release.set()
 

@@ -21,7 +21,8 @@ from tests.contract.log_harness import PATIENCE_S, poll_until, values
 TOP = Path(__file__).resolve().parents[2]
 LONG_SESSION_S = 600.0
 """No test waits for it, so whoever is out before was found to be dead."""
-SHORT_SESSION_S = 0.6
+SHORT_SESSION_S = 5.0
+"""Long enough for whoever is not stopped to stay."""
 
 READ = """
 import sys
@@ -159,7 +160,7 @@ def test_a_process_with_an_instance_is_waited_for(path: Path) -> None:
 
 
 def test_a_message_from_another_process_wakes_a_waiting_member(path: Path) -> None:
-    """It looks often enough; on a machine that does nothing else it takes 20 ms, here half of the messages may take longer."""
+    """It looks often enough; on a machine that does nothing else it takes 20 ms, and in vain nobody waits for so long."""
     with opened(path) as store, closing(store.join("g", ["t"])) as member:
         assert member.poll(1, 0) == []
         with child(PUBLISH_WHEN_TOLD, path) as publisher:
@@ -168,7 +169,7 @@ def test_a_message_from_another_process_wakes_a_waiting_member(path: Path) -> No
                 tell(publisher)
                 [message] = member.poll(100, PATIENCE_S)
                 late_s.append(time.time() - message.ts_ms / 1000)
-        assert sorted(late_s)[len(late_s) // 2] < 0.25
+        assert sorted(late_s)[len(late_s) // 2] < PATIENCE_S / 20
 
 
 @pytest.mark.parametrize("seed", range(1, 5))

@@ -141,9 +141,10 @@ def test_a_writer_that_waited_long_enough_gets_its_turn(path: Path) -> None:
 @pytest.mark.parametrize("in_memory", [False, True], ids=["file", "memory"])
 def test_threads_take_turns(path: Path, in_memory: bool) -> None:
     """All of them write; one that waits for a turn too long is told so."""
-    with opened(None if in_memory else path) as database:
+    with opened(None if in_memory else path, patience_s=30) as database:
         at_once([partial(write, database, f"{number:02}") for number in range(16)])
         assert len(names(database)) == 16
+    with opened(None if in_memory else path) as database:
         with database.transaction():
             refused: list[TierUnavailable] = []
 

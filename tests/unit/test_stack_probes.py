@@ -48,7 +48,7 @@ def serve() -> Iterator[Serve]:
 
     yield opened
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     for listener in listeners:
         listener.close()
 

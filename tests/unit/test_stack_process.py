@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orderctl.stack.process import Process, describe, listener, running, start, stop
-from tests.acceptance.server import until
+from tests.acceptance.server import PATIENCE_S, until
 
 Starter = Callable[[str], Process]
 SLEEP = "import signal; signal.pause()"
@@ -49,7 +49,7 @@ def noted(pid_file: Path) -> bool:
 def test_a_process_notes_itself(started: Starter, pid_file: Path) -> None:
     """What it wrote is who it is, and it runs where its file lies."""
     process = started(SLEEP)
-    until(lambda: noted(pid_file), what="noted")
+    until(lambda: noted(pid_file), seconds=PATIENCE_S, what="noted")
     assert running(pid_file) == process
     assert process.is_running()
     assert Path(f"/proc/{process.pid}/cwd").readlink() == pid_file.parent
@@ -59,7 +59,7 @@ def test_a_process_notes_itself(started: Starter, pid_file: Path) -> None:
 def test_sigterm_is_enough_for_most(started: Starter, pid_file: Path) -> None:
     """It ends at once, is not left as a zombie, and stopping it again is harmless."""
     process = started(SLEEP)
-    until(lambda: noted(pid_file), what="noted")
+    until(lambda: noted(pid_file), seconds=PATIENCE_S, what="noted")
     assert stop(process, grace_s=10)
     assert not Path(f"/proc/{process.pid}").exists()
     assert running(pid_file) is None
@@ -70,7 +70,7 @@ def test_sigkill_is_for_the_rest(started: Starter, pid_file: Path) -> None:
     """One that does not listen ends all the same, and that is told."""
     process = started(STUBBORN)
     log = pid_file.with_name("log")
-    until(lambda: log.exists() and log.read_text() == "deaf\n", what="deaf")
+    until(lambda: log.exists() and log.read_text() == "deaf\n", seconds=PATIENCE_S, what="deaf")
     assert not stop(process, grace_s=0.05)
     assert not process.is_running()
 
@@ -90,9 +90,9 @@ def test_a_number_that_was_given_again_is_not_ours(pid_file: Path) -> None:
 def test_one_that_was_killed_and_not_waited_for_has_ended(started: Starter, pid_file: Path) -> None:
     """A zombie holds its number, and nothing else."""
     process = started(SLEEP)
-    until(lambda: noted(pid_file), what="noted")
+    until(lambda: noted(pid_file), seconds=PATIENCE_S, what="noted")
     os.kill(process.pid, signal.SIGKILL)
-    until(lambda: not process.is_running(), what="ended")
+    until(lambda: not process.is_running(), seconds=PATIENCE_S, what="ended")
     assert running(pid_file) is None
 
 
@@ -107,7 +107,7 @@ def test_a_file_that_says_nothing(pid_file: Path, content: str | None) -> None:
 def test_a_program_that_is_not_there(started: Starter, pid_file: Path) -> None:
     """It ends, and its log says why."""
     process = start(["/no/such/program"], pid_file=pid_file, log=pid_file.with_name("log"))
-    until(lambda: not process.is_running(), what="ended")
+    until(lambda: not process.is_running(), seconds=PATIENCE_S, what="ended")
     assert "/no/such/program" in pid_file.with_name("log").read_text()
     stop(process, grace_s=0)
 

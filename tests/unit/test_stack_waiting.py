@@ -18,7 +18,7 @@ from orderctl.stack.folder import alone, make_password, password_file
 from orderctl.stack.jars import Jars, cache_folder
 from orderctl.stack.tail import Follower, last_lines
 from orderctl.stack.waiting import LOOK_S, Wait
-from tests.acceptance.server import until
+from tests.acceptance.server import PATIENCE_S, until
 
 
 def waiting(limit_s: float = 10.0, *, given_up: bool = False, real: bool = False) -> Wait:
@@ -76,11 +76,11 @@ class TestWaiting:
     def test_a_program_is_run_to_its_end(self, tmp_path: Path) -> None:
         """Its output goes to the log; one that fails is an error with its last words."""
         log = tmp_path / "log"
-        waiting(30, real=True).run([sys.executable, "-c", "print('done')"], log=log, what="made")
+        waiting(PATIENCE_S, real=True).run([sys.executable, "-c", "print('done')"], log=log, what="made")
         assert log.read_text() == "done\n"
         failing = [sys.executable, "-c", "import sys; sys.exit('no room')"]
         with pytest.raises(TierUnavailable, match=r"not made: \S+ ended with 1: done \| no room"):
-            waiting(30, real=True).run(failing, log=log, what="made")
+            waiting(PATIENCE_S, real=True).run(failing, log=log, what="made")
 
     def test_a_program_does_not_outlive_the_wait(self, tmp_path: Path) -> None:
         """When the time is up, it is ended, and whatever it has started as well."""
@@ -88,7 +88,7 @@ class TestWaiting:
         script = f"sleep 60 & echo $! >{shlex.quote(str(mark))}; wait"
         with pytest.raises(TierUnavailable):
             waiting(1, real=True).run(["/bin/sh", "-c", script], log=tmp_path / "log", what="made")
-        until(lambda: has_ended(int(mark.read_text())), what="ended")
+        until(lambda: has_ended(int(mark.read_text())), seconds=PATIENCE_S, what="ended")
 
 
 class TestFolder:
@@ -104,17 +104,17 @@ class TestFolder:
         first_is_in, order = threading.Event(), []
 
         def second() -> None:
-            first_is_in.wait(10)
-            with alone(folder, waiting(10, real=True)):
+            first_is_in.wait(PATIENCE_S)
+            with alone(folder, waiting(PATIENCE_S, real=True)):
                 order.append("second")
                 (folder / "kept").touch()
 
         with ThreadPoolExecutor(1) as pool:
             done = pool.submit(second)
-            with alone(folder, waiting(10, real=True)):
+            with alone(folder, waiting(PATIENCE_S, real=True)):
                 first_is_in.set()
                 order.append("first")
-            done.result(10)
+            done.result(PATIENCE_S)
         assert order == ["first", "second"]
         assert (folder / "kept").exists()
 
@@ -164,9 +164,9 @@ class TestJars:
         """Also when they ask at the same time, and when they ask again."""
         jars = Jars(tmp_path / "cache")
         with ThreadPoolExecutor(2) as pool:
-            asked = [pool.submit(jars.fetch, name, waiting(30, real=True)) for name in ("kafka", "cassandra")]
-            assert [one.result(30) for one in asked] == [None, None]
-        Jars(tmp_path / "cache").fetch("kafka", waiting(30, real=True))
+            asked = [pool.submit(jars.fetch, name, waiting(PATIENCE_S, real=True)) for name in ("kafka", "cassandra")]
+            assert [one.result(PATIENCE_S) for one in asked] == [None, None]
+        Jars(tmp_path / "cache").fetch("kafka", waiting(PATIENCE_S, real=True))
         assert runs.read_text() == "run\n"
         assert jars.are_there("kafka")
         assert jars.are_there("cassandra")
@@ -176,11 +176,11 @@ class TestJars:
         self.install(tmp_path, end="echo no network; exit 1")
         jars = Jars(tmp_path / "cache")
         with pytest.raises(TierUnavailable, match="no network"):
-            jars.fetch("kafka", waiting(30, real=True))
+            jars.fetch("kafka", waiting(PATIENCE_S, real=True))
         assert not jars.are_there("kafka")
         assert {path.name for path in (tmp_path / "cache").iterdir()} == {"lock", "maven.log"}
         self.install(tmp_path, end="exit 0")
-        jars.fetch("kafka", waiting(30, real=True))
+        jars.fetch("kafka", waiting(PATIENCE_S, real=True))
         assert runs.read_text() == "run\nrun\n"
 
     def test_where_they_are_kept(self) -> None:

@@ -22,7 +22,7 @@ from orderctl.services.expiry import Expired, encode_expired
 from orderctl.stores.hot import Created
 from orderctl.stores.log import EXPIRED, Outgoing, Place
 from orderctl.stores.tiers import Tiers, open_tiers
-from tests.acceptance.server import until
+from tests.acceptance.server import PATIENCE_S, until
 from tests.contract.hot_harness import GROUPS, a_draft
 from tests.services.tiers import away
 from tests.unit.daemon_kit import Script, half, new_metrics
@@ -100,7 +100,7 @@ def test_events_time_out_what_they_name(context: Context, begin: Callable[[Conte
     daemon = begin(context)
     orders = overdue(context)
     publish(context, orders)
-    until(timed_out(context, orders, daemon.step), what="timed out by events")
+    until(timed_out(context, orders, daemon.step), seconds=PATIENCE_S, what="timed out by events")
     assert gauge(context, "timeouts_total", found_by="expiry") == len(orders)
     assert daemon.not_ready() == []
 
@@ -109,7 +109,7 @@ def test_without_events_the_sweep_finds_them(context: Context, begin: Callable[[
     """And says so."""
     daemon = begin(context)
     orders = overdue(context)
-    until(timed_out(context, orders, daemon.step), what="swept")
+    until(timed_out(context, orders, daemon.step), seconds=PATIENCE_S, what="swept")
     assert gauge(context, "timeouts_total", found_by="sweep") == len(orders)
     assert gauge(context, "timeouts_total", found_by="expiry") == 0
 
@@ -126,12 +126,14 @@ def test_two_share_the_groups_and_one_alone_has_all(
         mine, yours = one.own_groups, two.own_groups
         return bool(mine and yours) and sorted([*(mine or ()), *(yours or ())]) == list(range(GROUPS))
 
-    until(shared, seconds=15, what="the groups are shared out")
+    until(shared, seconds=PATIENCE_S, what="the groups are shared out")
     orders = overdue(context, 100)
-    until(timed_out(context, orders, one.step, two.step), what="swept by both")
+    until(timed_out(context, orders, one.step, two.step), seconds=PATIENCE_S, what="swept by both")
     assert gauge(context, "timeouts_total", found_by="sweep") == len(orders)
     two.drain()
-    until(lambda: one.step() >= 0 and one.own_groups == frozenset(range(GROUPS)), seconds=15, what="one has all")
+    until(
+        lambda: one.step() >= 0 and one.own_groups == frozenset(range(GROUPS)), seconds=PATIENCE_S, what="one has all"
+    )
 
 
 def test_a_log_that_is_away_does_not_keep_the_sweep(
@@ -141,12 +143,12 @@ def test_a_log_that_is_away_does_not_keep_the_sweep(
     lonely, log = without_log(context)
     daemon = begin(lonely)
     orders = overdue(context)
-    until(timed_out(lonely, orders, daemon.step), what="swept without the log")
+    until(timed_out(lonely, orders, daemon.step), seconds=PATIENCE_S, what="swept without the log")
     log.error = None
     more = overdue(context)
     publish(context, more)
-    until(lambda: daemon.step() >= 0 and daemon.own_groups is not None, what="the log is back")
-    until(timed_out(lonely, more, daemon.step), what="timed out again")
+    until(lambda: daemon.step() >= 0 and daemon.own_groups is not None, seconds=PATIENCE_S, what="the log is back")
+    until(timed_out(lonely, more, daemon.step), seconds=PATIENCE_S, what="timed out again")
 
 
 def test_a_database_that_is_away_fails_the_step(context: Context, begin: Callable[[Context], TimeoutsDaemon]) -> None:
@@ -159,7 +161,7 @@ def test_a_database_that_is_away_fails_the_step(context: Context, begin: Callabl
     assert daemon.pause_s_max == PAUSE_S_MAX
     failing["deadlines"].error = None
     orders = overdue(context)
-    until(timed_out(context, orders, daemon.step), what="swept when it is back")
+    until(timed_out(context, orders, daemon.step), seconds=PATIENCE_S, what="swept when it is back")
 
 
 def test_after_any_number_of_failures_the_next_try_is_soon() -> None:
@@ -175,7 +177,7 @@ def test_two_under_one_name_do_not_go_on(context: Context, begin: Callable[[Cont
     """The later one stays; the earlier one's next step says why it ends."""
     named = configured(context, timeouts=SOON, daemon=DaemonSection(instance="a"))
     first = begin(named)
-    until(lambda: first.step() >= 0 and bool(first.own_groups), what="the first has joined")
+    until(lambda: first.step() >= 0 and bool(first.own_groups), seconds=PATIENCE_S, what="the first has joined")
     second = begin(structs.replace(named, metrics=new_metrics()))
     second.step()
 
@@ -186,4 +188,4 @@ def test_two_under_one_name_do_not_go_on(context: Context, begin: Callable[[Cont
             return True
         return False
 
-    until(refused, what="the first is refused")
+    until(refused, seconds=PATIENCE_S, what="the first is refused")

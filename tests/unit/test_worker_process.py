@@ -31,12 +31,13 @@ READ_ORDERS = "import sys, threading; sys.stdin.readline(); "
 SAY = "print({!r}, flush=True); "
 WAIT_FOR_THE_LAST_WORD = "print('word: ' + sys.stdin.readline(), file=sys.stderr)"
 HANG = "threading.Event().wait(60)"
+PATIENCE_S = 60.0
 
 
 class Child:
     """A worker whose program is a line of Python."""
 
-    def __init__(self, code: str, *, silence_s_max: float = 20.0) -> None:
+    def __init__(self, code: str, *, silence_s_max: float = PATIENCE_S) -> None:
         self.ended: list[int] = []
         self.changed = asyncio.Event()
         self.worker = WorkerProcess(
@@ -51,7 +52,7 @@ class Child:
 
     async def keep_until_ends(self, times: int) -> None:
         """Keep it until that many processes have ended."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             keeping = asyncio.create_task(self.worker.keep())
             while len(self.ended) < times and not keeping.done():
                 self.changed.clear()
@@ -122,7 +123,7 @@ def test_reports_are_kept_and_rubbish_is_not() -> None:
     async def scene() -> None:
         child = Child(SAY.format("rubbish") + said(Report(not_ready=["starting"], status={"pid": 1})) + HANG)
         keeping = asyncio.create_task(child.worker.keep())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while child.worker.not_ready() != ["worker 7: starting"]:
                 child.changed.clear()
                 await child.changed.wait()
@@ -145,7 +146,7 @@ def test_leaving_is_said_even_to_a_worker_that_is_just_starting(
         keeping = asyncio.create_task(child.worker.keep())
         await asyncio.sleep(0)
         child.worker.leave(hurry=hurry)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await keeping
         assert len(child.ended) == 1
 

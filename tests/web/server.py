@@ -21,7 +21,7 @@ from orderctl.daemons.servers import Server, make_server
 from orderctl.daemons.sockets import listen
 from orderctl.sections import HttpSection
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 HYPERCORN = HttpSection()
 GRANIAN = HttpSection(server="granian", event_loop="uvloop")
 SERVERS = {"hypercorn": HYPERCORN, "granian": GRANIAN}
@@ -46,16 +46,21 @@ def served(app: ASGIApp, http: HttpSection = HYPERCORN) -> Iterator[int]:
     try:
         yield port
     finally:
-        loop.call_soon_threadsafe(server.stop)
-        thread.join(PATIENCE_S)
-        _forget_connections()
+        with _forgotten_connections():
+            loop.call_soon_threadsafe(server.stop)
+            thread.join(PATIENCE_S)
     assert not thread.is_alive()
 
 
-def _forget_connections() -> None:
-    """A connection whose task had not begun when hypercorn stopped is left open by it; that is no failure of a test."""
+@contextmanager
+def _forgotten_connections() -> Iterator[None]:
+    """A connection whose task had not begun when hypercorn stopped is left open by it; that is no failure of a test.
+
+    Garbage may be collected at any moment from then on, in any thread.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
+        yield
         gc.collect()
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from orderctl.errors import OutcomeUnknown, TierError, TierRejected, TierUnavailable
-from orderctl.web.batcher import QUIET_ROUNDS, Batcher
+from orderctl.web.batcher import PAUSE_RATIO, QUIET_ROUNDS, Batcher
 from orderctl.web.edge import EdgeSettings
 from orderctl.web.problems import Problem
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Store:
@@ -54,8 +54,8 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 def make(store: Store, executor: ThreadPoolExecutor) -> Callable[..., Batcher[int, int]]:
     """Makes a batcher over the store."""
 
-    def of(*, queue_max: int = 1000, **more: Any) -> Batcher[int, int]:
-        settings = EdgeSettings(queue_max=queue_max, linger_s=0.05)
+    def of(*, queue_max: int = 1000, linger_s: float = 0.05, **more: Any) -> Batcher[int, int]:
+        settings = EdgeSettings(queue_max=queue_max, linger_s=linger_s)
         return Batcher(store, executor, observe=store.sizes.append, settings=settings, **more)
 
     return of
@@ -273,7 +273,8 @@ def test_a_patient_batcher_waits_for_a_crowd(store: Store, make: Callable[..., B
     """Where others came during a call, the next call waits for those who still come; a lone request never waits."""
 
     async def main() -> None:
-        batcher = make(is_patient=True)
+        pause_s = 3.0  # nobody who is on his way is kept from coming for so long
+        batcher = make(is_patient=True, linger_s=pause_s / PAUSE_RATIO)
         loop = asyncio.get_running_loop()
         async with busy(store, batcher):
             waiting = [asyncio.create_task(batcher.submit([2]))]
@@ -286,7 +287,7 @@ def test_a_patient_batcher_waits_for_a_crowd(store: Store, make: Callable[..., B
         assert store.calls == [[1], [2, 3, 4, 5]]
         started_s = loop.time()
         await batcher.submit([9])
-        assert loop.time() - started_s < 0.05
+        assert loop.time() - started_s < pause_s
 
     run(main())
 

@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import httpx2
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from orderctl.sections import HttpSection
 from orderctl.services.answers import CreateAnswer
@@ -185,7 +187,7 @@ def by_one_loop(port: int, key: str, count: int) -> list[int]:
         limits = httpx2.Limits(max_connections=count)
         headers = {"Authorization": f"Bearer {key}"}
         async with httpx2.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", headers=headers, limits=limits, timeout=20
+            base_url=f"http://127.0.0.1:{port}", headers=headers, limits=limits, timeout=PATIENCE_S
         ) as client:
             sent = (client.post("/v1/orders", json=new_order(f"r-{number}")) for number in range(count))
             return [response.status_code for response in await asyncio.gather(*sent)]
@@ -195,10 +197,19 @@ def by_one_loop(port: int, key: str, count: int) -> list[int]:
 
 @pytest.mark.parametrize("clients", [by_threads, by_one_loop])
 def test_64_concurrent_creations_take_at_most_4_transactions(
-    edge: Edge, port: int, clients: Callable[[int, str, int], list[int]]
+    edge: Edge, clients: Callable[[int, str, int], list[int]]
 ) -> None:
-    """Counted by the store."""
-    assert clients(port, edge.acme, 64) == [201] * 64
+    """Counted by the store. They are concurrent: the first is not written before the last has come."""
+    held = Held(edge.bench.command())
+    app, came = edge.command_app(held), count(1)
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and next(came) == 64:
+            held.go_on.set()
+        await app(scope, receive, send)
+
+    with served(counted) as port:
+        assert clients(port, edge.acme, 64) == [201] * 64
     assert edge.bench.tiers.hot.transactions <= 4
 
 
