@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 CHUNK_BYTES: Final = 65_536
-PATIENCE_S: Final = 10
+PATIENCE_S: Final = 60
 
 
 class TcpProxy:
