@@ -40,7 +40,7 @@ MYSQL: Final = "mysql"
 PORT_OFFSETS: Final = (0, 1000, 2000, 3000)
 MYSQL_PORT_OFFSETS: Final = (100, 1100, 2100, 2900)
 """Where to look for free ports."""
-STOP_S: Final = 60.0
+STOP_S: Final = 180.0
 TOP: Final = Path(__file__).resolve().parent.parent
 
 

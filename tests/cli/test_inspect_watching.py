@@ -54,7 +54,7 @@ def test_a_time_limit_ends_it(terminal: Terminal, data: Path) -> None:
     with closing(open_tiers(Config(), data, SystemClock())) as tiers:
         one = OneOrder(tiers, SystemClock())
         one.create()
-    done = terminal.run("inspect", one.order.order_id, "--watch", "-o", "jsonl", "--timeout", "2s")
+    done = terminal.run("inspect", one.order.order_id, "--watch", "-o", "jsonl", "--timeout", "8s")
     assert (done.returncode, len(done.stdout.splitlines())) == (5, 1)
 
 

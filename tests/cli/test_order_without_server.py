@@ -39,21 +39,21 @@ def test_no_key_is_exit_2(terminal: Terminal) -> None:
 def test_a_silent_server_leaves_a_write_open(terminal: Terminal) -> None:
     """Exit 5, and the words say that nobody knows."""
     with scripted(Scripted(-1)) as server:
-        said = terminal.refuses(*CREATE, "--timeout", "1s", code=5, **at(server))
-    assert said == "no end within 1s: whether it was written is not known; the same command again is safe"
+        said = terminal.refuses(*CREATE, "--timeout", "3s", code=5, **at(server))
+    assert said == "no end within 3s: whether it was written is not known; the same command again is safe"
 
 
 def test_a_silent_server_is_no_answer(terminal: Terminal) -> None:
     """Exit 5 for a look-up too."""
     with scripted(Scripted(-1)) as server:
-        said = terminal.refuses("order", "get", ORDER_ID, "--timeout", "1s", code=5, **at(server))
-    assert said == "no end within 1s: the look-up has no answer yet"
+        said = terminal.refuses("order", "get", ORDER_ID, "--timeout", "3s", code=5, **at(server))
+    assert said == "no end within 3s: the look-up has no answer yet"
 
 
 def test_a_look_up_that_stays_pending_is_exit_5(terminal: Terminal) -> None:
     """It is asked again until the time is over."""
     with scripted(Scripted(202, {"lookup": "pending"}, {"Retry-After": "0"})) as server:
-        terminal.refuses("order", "get", ORDER_ID, "--timeout", "1s", code=5, **at(server))
+        terminal.refuses("order", "get", ORDER_ID, "--timeout", "3s", code=5, **at(server))
         assert len(server.asked) > 1
 
 

@@ -171,7 +171,7 @@ def test_a_tier_that_fails_is_exit_4(terminal: Terminal, data: Path, file: str) 
 def test_an_interruption_says_where_to_go_on(terminal: Terminal, data: Path) -> None:
     """--timeout, or Ctrl-C; what it says is what --resume takes."""
     made(data)
-    done = terminal.run("reconcile", "--rps", "0.5", "--timeout", "500ms")
+    done = terminal.run("reconcile", "--rps", "0.5", "--timeout", "1500ms")
     assert done.returncode == 5
     said, _ = done.stderr.splitlines()
     assert said.startswith("orderctl: ")

@@ -130,12 +130,12 @@ def test_what_is_said_where(serving: Serving) -> None:
 
 def test_time_out_drains(tmp_path: Path) -> None:
     """`--timeout` bounds `serve` only where it is given: it drains, and ends with 5."""
-    started = Serving(tmp_path, "--timeout", "3s")
+    started = Serving(tmp_path, "--timeout", "20s")
     try:
         out, err = started.process.communicate(timeout=STOP_S)
         assert started.process.returncode == 5
         assert "curl" in out
-        assert err.splitlines()[-1] == "orderctl: stopped after 3s, as --timeout says"
+        assert err.splitlines()[-1] == "orderctl: stopped after 20s, as --timeout says"
         assert '"stopped"' in err
     finally:
         started.end()
