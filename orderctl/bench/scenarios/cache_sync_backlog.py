@@ -39,7 +39,10 @@ DISTINCT_MAX: Final = 20_000
 
 @contextmanager
 def prepare(ground: Ground, size: int) -> Iterator[Runs]:
-    """Every order of the backlog has a record, so that each event costs what it can. Each run is a group of its own."""
+    """Every order of the backlog has a record, so that each event costs what it can. Each run is a group of its own.
+
+    The backlog is larger by a batch, which may come with the joining, and is not measured.
+    """
     clock, runs = SystemClock(), count()
     orders = final_orders(ground.name, min(size, DISTINCT_MAX), clock)
     one_group = _of_one_group(ground, size)
@@ -49,7 +52,7 @@ def prepare(ground: Ground, size: int) -> Iterator[Runs]:
         have_marks(tiers.cache, ground.groups)
         fill_all(tiers.cache, [*orders, *one_group], ttl_ms=TTL_MS)
         messages = messages_of(orders, CHANGES, groups=ground.groups, clock=clock)
-        for _ in range(max(1, size // len(messages))):
+        for _ in range(-(-(size + BATCH) // len(messages))):
             for batch in batches(messages, PUBLISH_BATCH):
                 log.publish(batch)
         yield Runs(
@@ -59,7 +62,7 @@ def prepare(ground: Ground, size: int) -> Iterator[Runs]:
 
 
 def sync(ground: Ground, prefix: str, group: str, size: int) -> Measure:
-    """Join, and only then measure: apply until the backlog is done."""
+    """Join, and only then measure: apply so many events of the backlog."""
     clock, metrics = SystemClock(), Metrics(CollectorRegistry())
     with ground.opened() as tiers, closing(OwnLog(ground.config, prefix)) as log, collecting_rarely():
         applying = CacheSync(tiers.cache, log, groups=ground.groups, clock=clock, metrics=metrics, record_ttl_ms=TTL_MS)
@@ -68,7 +71,7 @@ def sync(ground: Ground, prefix: str, group: str, size: int) -> Measure:
 
             def work() -> int:
                 begin, now, idle = done, done, 0
-                while now < size and idle < JOIN_STEPS_MAX:
+                while now - begin < size and idle < JOIN_STEPS_MAX:
                     applied = consumer.step(applying.apply, 0.25)
                     now, idle = now + applied, 0 if applied else idle + 1
                 return now - begin
