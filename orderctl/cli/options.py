@@ -100,7 +100,8 @@ def command(
     def register(function: Callable[..., None]) -> Callable[..., None]:
         def run(ctx: typer.Context, **values: Any) -> None:
             state = ctx.find_object(State) or State()
-            state.verbose = state.verbose or values.pop("verbose")
+            is_verbose = values.pop("verbose")
+            state.verbose = state.verbose or is_verbose
             invocation = Invocation(
                 values.pop("config"), values.pop("data_dir"), values.pop("timeout"), values.pop("output")
             )

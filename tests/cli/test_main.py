@@ -121,6 +121,14 @@ def test_no_colours(process: Process) -> None:
         assert "\x1b" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [["-v", "config", "show"], ["config", "show", "-v"], ["-v", "config", "show", "-v"]]
+)
+def test_verbose_may_be_said_before_the_verb_or_behind_it(terminal: Terminal, arguments: list[str]) -> None:
+    """Or in both places."""
+    assert terminal.run(*arguments).returncode == 0
+
+
 @pytest.mark.parametrize("arguments", [["config", "init"], ["--help"], ["config", "init", "-o", "json"]])
 def test_a_closed_pipe_is_no_error(terminal: Terminal, arguments: list[str]) -> None:
     """`orderctl … | head -1` ends with 0 and says nothing."""
