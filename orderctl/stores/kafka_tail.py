@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
@@ -31,6 +32,7 @@ from orderctl.stores.kafka_driver import (
 )
 from orderctl.stores.log import Message, Place
 
+UNKNOWN: Final = "_UNKNOWN_PARTITION"
 CHECKS: Final = 4
 """So many checks there are in the time of silence that is allowed."""
 
@@ -90,7 +92,7 @@ class KafkaTail:
         self._places = [Place(self._topic, number) for number in range(self._count_partitions(self._topic))]
         consumer = self._consumer = Consumer(self._config)
         asked_s = self._clock.monotonic_s()
-        self._positions = ask(lambda wait_s: self._ask_ends(consumer, wait_s), self._clock, self._cluster.answer_s)
+        self._positions = ask(partial(self._ask_first_ends, consumer), self._clock, self._cluster.answer_s)
         starts = [TopicPartition(p.topic, p.partition, at) for p, at in zip(self._places, self._positions, strict=True)]
         consumer.assign(starts)
         self._complete_s, self._check_began_s, self._ends = asked_s, None, None
@@ -156,13 +158,22 @@ class KafkaTail:
         except KafkaException as exception:
             error = exception.args[0]
             # The driver forgets who leads a partition while brokers are silent. One that is gone is found out by the silence.
-            if is_passing(error) or error.name() == "_UNKNOWN_PARTITION":
+            if is_passing(error) or error.name() == UNKNOWN:
                 return None
             raise
         if any(end < position for position, end in zip(self._positions, ends, strict=True)):
             # Its messages are others now than those that were read: it was made anew, or lost its last ones.
             raise TierUnavailable(TIER, f"{self._topic} went back")
         return ends
+
+    def _ask_first_ends(self, consumer: Consumer, wait_s: float) -> list[int]:
+        """The ends. The partitions are there: a driver that does not know one has yet to hear of it from its brokers."""
+        try:
+            return self._ask_ends(consumer, wait_s)
+        except KafkaException as exception:
+            if exception.args[0].name() == UNKNOWN:
+                raise TimeoutError from exception
+            raise
 
     def _ask_ends(self, consumer: Consumer, wait_s: float) -> list[int]:
         wanted = [TopicPartition(place.topic, place.partition, OFFSET_END) for place in self._places]
