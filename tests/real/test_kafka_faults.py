@@ -46,6 +46,8 @@ SILENCE_S = 6.0
 """How long the broker says nothing, and how long a tail puts up with that."""
 ANSWER_S = 4.0
 """What the store waits for an answer."""
+SESSION_S = 45.0
+"""Of members whose process goes on: the broker's silence puts none of them out."""
 GIVEN_UP_S = 30.0
 """Nobody waits for longer, however busy the machine is, and however long the broker says nothing."""
 BATCH = 30
@@ -87,7 +89,9 @@ def running() -> Iterator[RunningStack]:
 @pytest.fixture
 def store(running: RunningStack) -> Iterator[KafkaLogStore]:
     """A store that gives up quickly."""
-    cluster = KafkaCluster(brokers=running.config.kafka.brokers, publish_s=ANSWER_S, answer_s=ANSWER_S)
+    cluster = KafkaCluster(
+        brokers=running.config.kafka.brokers, publish_s=ANSWER_S, answer_s=ANSWER_S, session_s=SESSION_S
+    )
     store = KafkaLogStore(cluster, clock=SystemClock())
     yield store
     store.close()
