@@ -22,7 +22,8 @@ def pytest_configure(config: pytest.Config) -> None:
     A run in a shell's background was told to ignore Ctrl-C, and would hand that down to every program that it interrupts.
     """
     # How long an example takes says more of the machine than of the code.
-    hypothesis.settings.register_profile("without a deadline", deadline=None)
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("without a deadline", deadline=None, suppress_health_check=slow)
     hypothesis.settings.load_profile("without a deadline")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
