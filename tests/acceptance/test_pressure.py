@@ -33,6 +33,8 @@ from tests.stack import needs
 AT_ONCE = 1_000
 BATCHES_A_SECOND, BATCH, SECONDS = 20, 500, 3
 LOADS_MAX = 500
+TAKEN_OVER_S = 4.0
+"""From a kill to the answer that another process has loaded."""
 ORDERS = 5_000
 
 
@@ -253,7 +255,7 @@ def locked(config: Config, order_id: str) -> Iterator[Callable[[], None]]:
 def test_the_holder_of_a_lease_is_killed_in_the_middle_of_its_load(
     place_of_real_servers: Place, tmp_path: Path, record_property: Record
 ) -> None:
-    """Its load waits for a lock on the row; another process loads the order while its client waits."""
+    """Its load waits for a lock on the row; another process loads the order within 4 s of the kill."""
     place = place_of_real_servers
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(place.data_dir / "keys", elsewhere / "keys")
@@ -279,6 +281,7 @@ def test_the_holder_of_a_lease_is_killed_in_the_middle_of_its_load(
         assert answer.status == 200
         assert held.exception(30) is not None, "the holder died, and answered nobody"
         record_property("seconds", round(seconds, 2))
+        assert seconds < TAKEN_OVER_S
 
 
 def is_leased(tiers: Tiers, order_id: str) -> bool:

@@ -8,7 +8,7 @@ from tests.acceptance.quiet import opened, wait_until_quiet
 from tests.acceptance.server import PATIENCE_S, PATIENTLY, Server, until
 
 ORDERS = 40
-ARCHIVED_WITHIN_S = 30.0
+ARCHIVED_WITHIN_S = 5.0
 
 
 class Reader(threading.Thread):

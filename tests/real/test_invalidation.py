@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from statistics import median
+from statistics import median, quantiles
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -30,7 +30,7 @@ pytestmark = needs("kafka")
 
 ROUNDS = 30
 DROPPED_WITHIN_S = 1.0
-"""As a rule: a single one may have to wait until the machine has time."""
+"""Of nineteen in twenty: a single one may have to wait until the machine has time."""
 
 
 class Process:
@@ -129,7 +129,7 @@ def test_copies_are_dropped_within_a_second(
         else:
             publish_groups(deployment.log, [group])
         took_s += deployment.wait_until_forgotten(order_id)
-    assert median(took_s) < DROPPED_WITHIN_S
+    assert quantiles(took_s, n=20)[-1] < DROPPED_WITHIN_S
     record_property("dropped_after_ms", {"p50": median(took_s) * 1000, "max": max(took_s) * 1000})
 
 
