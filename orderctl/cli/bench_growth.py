@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
         "growth",
         examples_shown=examples(
             "orderctl bench growth --smoke",
-            "orderctl bench growth --config .stack/orderctl.toml --sizes 100000,1000000 --save growth.json",
+            "orderctl bench growth --sizes 100000,1000000 --save growth.json",
             "orderctl bench growth cache-sync-1 cache-sync-16 --sizes 100000 -o json",
         ),
         timeout=None,

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
     """Offer it among the others of `bench`."""
     shown = examples(
         "orderctl bench memory --smoke",
-        "orderctl bench memory --config .stack/orderctl.toml --seconds 600 --save memory.json",
+        "orderctl bench memory --seconds 600 --save memory.json",
     )
     command(app, "memory", examples_shown=shown, timeout=None)(memory)
 

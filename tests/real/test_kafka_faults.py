@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from threading import Event
 from uuid import uuid4
@@ -40,6 +40,8 @@ from tests.stack import TOP, RunningStack, SharedStack, needs
 pytestmark = needs()
 
 PARTITIONS = 3
+TRIES = 5
+"""Of making a topic, each of which may wait for a quarter of a minute."""
 PORT_OFFSETS = (1500, 1600, 1700)
 """Where no stack that tests share looks for ports."""
 SILENCE_S = 6.0
@@ -99,10 +101,13 @@ def store(running: RunningStack) -> Iterator[KafkaLogStore]:
 
 @pytest.fixture
 def topic(store: KafkaLogStore) -> str:
-    """A topic of the test's own."""
+    """A topic of the test's own. A broker that was silent takes its time until its controller knows it again."""
     name = f"orders.test-{uuid4().hex[:12]}"
-    store.ensure_topics([Topic(name, PARTITIONS)])
-    return name
+    for _ in range(TRIES):
+        with suppress(TierUnavailable):
+            store.ensure_topics([Topic(name, PARTITIONS)])
+            return name
+    pytest.fail("the broker makes no topics")
 
 
 @contextmanager
