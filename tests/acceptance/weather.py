@@ -9,7 +9,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Self
 
 from orderctl.stack.layout import Wish
@@ -77,6 +78,16 @@ class Weather:
         process = running(self._stack.folder / name / "pid")
         assert process is not None, f"{name} does not run"
         return process
+
+
+def ports_of(pid: int) -> set[int]:
+    """The local ports of a process's connections over TCP."""
+    opened = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            opened.add(os.readlink(descriptor))
+    connections = (line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:])
+    return {int(line[1].rpartition(":")[2], 16) for line in connections if f"socket:[{line[9]}]" in opened}
 
 
 class Readers:
