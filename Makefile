@@ -13,7 +13,7 @@ serve: $(INSTALLED)  ## run everything here, in one process, on embedded stores
 	$(BIN)/orderctl serve
 
 test: $(DEVELOPING) servers  ## run every test; TESTS="…" narrows it
-	$(BIN)/python -m $(if $(TESTS),pytest $(TESTS),tests.lanes)
+	$(BIN)/python -m tests.lanes $(TESTS)
 
 check: $(DEVELOPING)  ## lint, types, and the shape of the tree
 	$(BIN)/ruff check && $(BIN)/ruff format --check

@@ -85,7 +85,7 @@ def ports_of(pid: int) -> set[int]:
     opened = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
-            opened.add(os.readlink(descriptor))
+            opened.add(str(descriptor.readlink()))
     connections = (line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:])
     return {int(line[1].rpartition(":")[2], 16) for line in connections if f"socket:[{line[9]}]" in opened}
 
