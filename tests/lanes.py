@@ -1,11 +1,12 @@
-"""Every test, in two lanes side by side: tests of whole deployments wait more than they work, and the others fill that time.
+"""Every test, in three lanes side by side: whole deployments on real servers, other tests on real servers, and those without.
 
     python -m tests.lanes [ARGUMENTS FOR PYTEST]
     ORDERCTL_TEST_AGAIN=3    so many tests at most that failed run once more, when nothing else of ours runs
 
-What the others say is shown when they have ended; they have the lower priority, since nothing of theirs waits for a moment. With
-arguments there is one lane: what they select. A machine that stood still for a while makes a test of real servers fail once in
-thousands of times; whoever runs them all unattended may let a few prove themselves alone. What failed is shown all the same.
+Tests of servers wait more than they work, and the others fill that time; at a lower priority, since nothing of theirs waits for a
+moment. What they say is shown when they have ended. With arguments there is one lane: what they select. A machine that stood
+still for a while makes a test of real servers fail once in thousands of times; whoever runs them all unattended may let a few
+prove themselves alone. What failed is shown all the same.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NoReturn
 
 TESTS: Final = Path(__file__).parent
-ACCEPTANCE: Final = TESTS / "acceptance"
-SERVERLESS: Final = ("test_process_*.py", "*_sigkill.py")
+DEPLOYMENTS: Final = TESTS / "acceptance"
+NEEDS_SERVERS: Final = "needs("
+"""What a module says that runs on real servers, see tests/stack.py."""
 AGAIN: Final = "ORDERCTL_TEST_AGAIN"
 PYTEST: Final = (sys.executable, "-m", "pytest")
 SOME_FAILED: Final = 1
@@ -45,15 +48,22 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _side_by_side(caches: Path) -> list[int]:
+    first, *others = _lanes()
+    with ExitStack() as ends:
+        lanes = [ends.enter_context(_beside(tests, caches / str(number))) for number, tests in enumerate(others)]
+        return [_call(first, caches / "first"), *(lane.wait() for lane in lanes)]
+
+
+@contextmanager
+def _beside(tests: Sequence[str], cache: Path) -> Iterator[subprocess.Popen[bytes]]:
     with tempfile.TemporaryFile() as said:
-        command = ["nice", "-n", "5", *_pytest(_others(), caches / "others")]
-        others = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+        lane = subprocess.Popen(["nice", "-n", "5", *_pytest(tests, cache)], stdout=said, stderr=subprocess.STDOUT)
         try:
-            return [_call(_deployments(), caches / "deployments"), others.wait()]
+            yield lane
         finally:
-            if others.poll() is None:
-                others.send_signal(signal.SIGINT)
-                others.wait()
+            if lane.poll() is None:
+                lane.send_signal(signal.SIGINT)
+                lane.wait()
             said.seek(0)
             sys.stdout.buffer.write(said.read())
             sys.stdout.flush()
@@ -71,17 +81,14 @@ def _failed(caches: Path) -> list[str]:
     return [test for said in sorted(caches.glob("*/v/cache/lastfailed")) for test in json.loads(said.read_bytes())]
 
 
-def _serverless() -> list[Path]:
-    return [file for pattern in SERVERLESS for file in sorted(ACCEPTANCE.glob(pattern))]
-
-
-def _deployments() -> list[str]:
-    return [str(ACCEPTANCE), *(f"--ignore={file}" for file in _serverless())]
-
-
-def _others() -> list[str]:
-    folders = [folder for folder in sorted(TESTS.iterdir()) if any(folder.glob("test_*.py")) and folder != ACCEPTANCE]
-    return [*map(str, folders), *map(str, sorted(TESTS.glob("test_*.py"))), *map(str, _serverless())]
+def _lanes() -> tuple[list[str], ...]:
+    files = sorted(TESTS.rglob("test_*.py"))
+    on_servers = [file for file in files if NEEDS_SERVERS in file.read_text()]
+    deployments = [file for file in on_servers if file.parent == DEPLOYMENTS]
+    return tuple(
+        [str(file) for file in files if file in lane]
+        for lane in (deployments, set(on_servers) - set(deployments), set(files) - set(on_servers))
+    )
 
 
 def _end(*_signal: object) -> NoReturn:
