@@ -24,7 +24,7 @@ LAYERS = {
     "daemons": {"domain", "stores", "services", "web"},
     "admin": {"domain", "stores", "services"},
     "stack": {"domain"},
-    "bench": {"domain", "stores", "services", "daemons"},
+    "bench": {"domain", "stores", "services", "daemons", "stack"},
     "cli": {"domain", "stores", "services", "web", "daemons", "admin", "stack", "bench"},
 }
 DRIVERS = {

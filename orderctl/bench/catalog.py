@@ -20,8 +20,10 @@ ORDER: Final = (
     "single-creates",
     "cdc-backlog",
     "cdc-backlog-singles",
+    "cdc-beside-debezium",
     "cache-sync-backlog",
     "archiver-backlog",
+    "archiver-beside-pt-archiver",
     "commit-to-visible",
 )
 
@@ -35,7 +37,7 @@ def catalog() -> tuple[Scenario, ...]:
 
 
 def chosen(names: Sequence[str], *, is_real: bool) -> tuple[Scenario, ...]:
-    """Those named, or without a name all that can run there.
+    """Those named, or without a name all that can run there and need no program of somebody else's.
 
     Raises:
         NotFound: there is none of that name.
@@ -53,4 +55,4 @@ def chosen(names: Sequence[str], *, is_real: bool) -> tuple[Scenario, ...]:
             )
     if names:
         return tuple(known[name] for name in dict.fromkeys(names))
-    return tuple(scenario for scenario in known.values() if is_real or scenario.where is Where.ANY)
+    return tuple(one for one in known.values() if not one.if_named and (is_real or one.where is Where.ANY))

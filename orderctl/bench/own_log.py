@@ -110,10 +110,10 @@ class OwnMember(KafkaMember):
 
 
 @contextmanager
-def own_log(ground: Ground, prefix: str) -> Iterator[OwnLog]:
-    """The topics of a deployment under names of their own, and gone afterwards."""
+def own_log(ground: Ground, prefix: str, *more: Topic) -> Iterator[OwnLog]:
+    """The topics of a deployment, and `more`, under names of their own, and gone afterwards."""
     with closing(OwnLog(ground.config, prefix)) as log:
-        wanted = topics(groups=ground.groups, shards=1)
+        wanted = [*topics(groups=ground.groups, shards=1), *more]
         try:
             log.ensure_topics(wanted)
             yield log

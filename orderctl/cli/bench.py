@@ -59,7 +59,8 @@ def list_(invocation: Invocation) -> None:
 def run(
     invocation: Invocation,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Scenarios; none named: all that can run.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Scenarios; none named: all but those `beside` another program."),
     ] = None,
     rounds: Annotated[
         int | None, typer.Option("--rounds", metavar="N", min=1, max=100, help="Rounds of each. [default: 5]")

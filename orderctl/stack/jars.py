@@ -74,11 +74,9 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 
 
 def _maven(server: str, into: Path) -> list[str]:
-    """One run for Kafka and Cassandra together: it is mostly waiting. MySQL's archive is large and seldom wanted."""
-    if server == "mysql":
-        modules, goal = "mysql", "dependency:unpack-dependencies"
-    else:
-        modules, goal = "kafka,cassandra", "dependency:copy-dependencies"
+    """One run for Kafka and Cassandra together: it is mostly waiting. MySQL and Debezium are seldom wanted."""
+    modules = server if server in {"mysql", "debezium"} else "kafka,cassandra"
+    goal = "dependency:unpack-dependencies" if server == "mysql" else "dependency:copy-dependencies"
     options = ["--batch-mode", "--no-transfer-progress", "--threads=2", f"--file={POMS}", f"--projects={modules}"]
     return [program("mvn"), *options, goal, f"-Djars={into}"]
 

@@ -53,6 +53,14 @@ def test_batches_from_redis(stack: RunningStack) -> None:
     assert result.ceiling.facts["nodes"] == 3
 
 
+def test_beside_the_field_s_own(stack: RunningStack) -> None:
+    """Debezium reads the same changes, and pt-archiver moves as many orders; both all of them."""
+    before = left_behind(stack.config)
+    report = smoke(stack.config, "cdc-beside-debezium", "archiver-beside-pt-archiver", is_real=True)
+    check(report)
+    assert left_behind(stack.config) <= before
+
+
 def test_a_change_becomes_visible(stack: RunningStack) -> None:
     """Through cdc, Kafka and cache-sync in processes of their own; told directly it is visible sooner."""
     [result] = smoke(stack.config, "commit-to-visible", is_real=True).scenarios

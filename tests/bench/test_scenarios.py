@@ -28,9 +28,10 @@ def test_every_scenario_has_its_place() -> None:
 
 
 def test_without_servers_only_some_can_run() -> None:
-    """The others are refused by name; a name that nobody has is not found."""
+    """The others are refused by name; a name that nobody has is not found. What is to be fetched first has to be named."""
     assert {one.where for one in chosen((), is_real=False)} == {Where.ANY}
-    assert chosen((), is_real=True) == catalog()
+    assert chosen((), is_real=True) == tuple(one for one in catalog() if not one.if_named)
+    assert [one.name for one in chosen(["cdc-beside-debezium"], is_real=True)] == ["cdc-beside-debezium"]
     with pytest.raises(UsageRefused, match="cdc-backlog is measured on servers"):
         chosen(["cdc-backlog"], is_real=False)
     with pytest.raises(NotFound, match="there is no scenario warp"):
