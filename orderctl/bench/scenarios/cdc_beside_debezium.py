@@ -20,7 +20,8 @@ from orderctl.errors import TierUnavailable
 from orderctl.stack.jars import cache_folder
 from orderctl.stores.log import Topic
 
-LOOK_S: Final = 0.02
+LOOK_S: Final = 0.25
+"""So seldom that looking costs nothing; of the many seconds of a run it is little."""
 SILENT_S: Final = 60.0
 """If nothing comes for so long, nothing will."""
 
