@@ -1,12 +1,12 @@
 """Every test, in three lanes side by side: whole deployments on real servers, other tests on real servers, and those without.
 
     python -m tests.lanes [ARGUMENTS FOR PYTEST]
-    ORDERCTL_TEST_AGAIN=3    so many tests at most that failed run once more, when nothing else of ours runs
+    ORDERCTL_TEST_AGAIN=3    so many tests at most that failed run once more, when this run is over
 
 Tests of servers wait more than they work, and the others fill that time; at a lower priority, since nothing of theirs waits for a
 moment. What they say is shown when they have ended. With arguments there is one lane: what they select. A machine that stood
 still for a while makes a test of real servers fail once in thousands of times; whoever runs them all unattended may let a few
-prove themselves alone. What failed is shown all the same.
+prove themselves once more. What failed is shown all the same.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         codes = [_call(arguments, caches / "one")] if arguments else _side_by_side(caches)
         failed = _failed(caches)
     if SOME_FAILED in codes and set(codes) <= {0, SOME_FAILED} and 0 < len(failed) <= again:
-        sys.stdout.write(f"These failed, and run once more, with nothing beside them: {', '.join(failed)}\n")
+        sys.stdout.write(f"These failed, and run once more, by themselves: {', '.join(failed)}\n")
         sys.stdout.flush()
         return subprocess.call([*PYTEST, *failed])
     return next(filter(None, codes), 0)
