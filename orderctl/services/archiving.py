@@ -27,13 +27,16 @@ from orderctl.stores.hot import Cursor, HotStore, Ref, Removal
 
 RESCAN_S = 2.0
 """How long after a look at all final rows the next one begins."""
+REMOVALS = 500
+"""Orders that one transaction removes."""
 
 
 class ArchiverSettings(Struct, frozen=True):
     """`settle_s` is at least twice the archive's sync period, 0 where an acknowledged write is on disk."""
 
     settle_s: float = 0.0
-    batch: int = 500
+    batch: int = 2_000
+    """Orders of one step: of many, more lie in the same partition of the archive, and go there and come back together."""
     settling_max: int = 100_000
     """Orders that wait at a time; what is beyond stays in the hot store a little longer."""
 
@@ -157,13 +160,17 @@ class Mover:
             for order, there, newest in zip(due, archived, by_ref, strict=True)
             if there == order and newest is not None and newest >= order.order_id
         ]
-        removals = [Removal(order.order_id, order.version) for order in equal]
-        removed = self._hot.remove(removals, now_us=self._clock.now_us()) if removals else []
+        self._remove([Removal(order.order_id, order.version) for order in equal])
         for order in due:
             del self._settling[order.order_id]
-        self._metrics.archived.inc(sum(removed))
         self._metrics.archive_read_back_differs.inc(len(due) - len(equal))
         return len(due)
+
+    def _remove(self, removals: Sequence[Removal]) -> None:
+        """Some a transaction: while it lasts, others wait for its rows."""
+        for start in range(0, len(removals), REMOVALS):
+            removed = self._hot.remove(removals[start : start + REMOVALS], now_us=self._clock.now_us())
+            self._metrics.archived.inc(sum(removed))
 
     def _due(self) -> list[Order]:
         """The oldest that have settled, at most a batch. They were put in by time, so the first that has not ends it."""

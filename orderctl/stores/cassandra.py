@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final
-
-import msgspec
 
 from orderctl.clock import Clock
 from orderctl.contracts import named_queries
 from orderctl.errors import TierUnavailable
 from orderctl.ids import created_ms, group_of
 from orderctl.order import Order
-from orderctl.stores.cassandra_driver import CassandraAccess, CassandraConnection, Statement, batched, connect
+from orderctl.stores.cassandra_driver import CassandraAccess, CassandraConnection, Statement, batched, connect, key_of
 from orderctl.stores.cassandra_late import CassandraLateArchive
 from orderctl.stores.cassandra_link import CassandraLink
 from orderctl.stores.cassandra_schema import QUERIES as SCHEMA_QUERIES
@@ -23,6 +21,8 @@ from orderctl.stores.hot import Ref
 from orderctl.stores.rows import id_bytes, id_text, order_of, row_of
 
 QUERIES: Final = "archive_queries.cql"
+TOGETHER_MAX: Final = 10
+"""References in one statement: a node warns of batches with more (`unlogged_batch_across_partitions_warn_threshold`)."""
 
 _Partition = tuple[int, int]
 
@@ -57,7 +57,8 @@ def _open(access: CassandraAccess, layout: Layout) -> CassandraConnection:
 class CassandraArchiveStore:
     """`ArchiveStore` over a `CassandraLink`, which it closes.
 
-    Rows of one partition are written and read together, partitions side by side. Each call takes as long as its slowest
+    Rows of one partition are written and read together, partitions side by side; references, of which each is a partition, where
+    the same nodes hold them. Each call takes as long as its slowest
     partition; one that does not answer fails the call after `CassandraAccess.answer_s`.
     """
 
@@ -73,15 +74,17 @@ class CassandraArchiveStore:
         if not orders:
             return
         connection = self._link.get()
-        partitions: defaultdict[tuple[object, ...], list[Statement]] = defaultdict(list)
+        of_orders: defaultdict[_Partition, list[Statement]] = defaultdict(list)
+        of_refs: defaultdict[Ref, list[Statement]] = defaultdict(list)
         # All are bound before any is sent: what cannot be held keeps the whole batch out.
         for order in orders:
             row = row_of(order)
             group, slot = partition = self._partition(order.order_id)
-            ref = (order.merchant_id, order.merchant_ref)
-            partitions[partition].append(connection.bind("archive_order", row | {"order_group": group, "slot": slot}))
-            partitions[ref].append(connection.bind("archive_reference", row))
-        connection.run([batch for statements in partitions.values() for batch in batched(statements)])
+            of_orders[partition].append(connection.bind("archive_order", row | {"order_group": group, "slot": slot}))
+            ref = Ref(order.merchant_id, order.merchant_ref)
+            of_refs[ref].append(connection.bind("archive_reference", row))
+        together = [[one for ref in refs for one in of_refs[ref]] for refs in neighbours(connection, of_refs)]
+        connection.run([batch for statements in (*of_orders.values(), *together) for batch in batched(statements)])
 
     def load(self, order_ids: Sequence[str]) -> list[Order | None]:
         if not order_ids:
@@ -101,12 +104,20 @@ class CassandraArchiveStore:
         if not refs:
             return []
         connection = self._link.get()
-        wanted = list(dict.fromkeys(refs))
-        answers = connection.run(
-            [connection.bind("newest_of_reference", msgspec.structs.asdict(ref)) for ref in wanted]
-        )
-        newest = {ref: id_text(rows[0][0]) if rows else None for ref, rows in zip(wanted, answers, strict=True)}
-        return [newest[ref] for ref in refs]
+        by_merchant: defaultdict[str, list[Ref]] = defaultdict(list)
+        for ref in dict.fromkeys(refs):
+            by_merchant[ref.merchant_id].append(ref)
+        reads = [
+            connection.bind(
+                "newest_of_references",
+                {"merchant_id": merchant_id, "merchant_refs": [ref.merchant_ref for ref in together]},
+                partition_key=_key_of(together[0]),
+            )
+            for merchant_id, of_merchant in by_merchant.items()
+            for together in neighbours(connection, of_merchant)
+        ]
+        newest = {Ref(*ref): id_text(order_id) for rows in connection.run(reads) for *ref, order_id in rows}
+        return [newest.get(ref) for ref in refs]
 
     def ping(self) -> None:
         self._link.get().ask("sign_of_life")
@@ -116,3 +127,17 @@ class CassandraArchiveStore:
 
     def _partition(self, order_id: str) -> _Partition:
         return self._layout.partition(group_of(order_id, self._layout.groups), created_ms(order_id))
+
+
+def neighbours(connection: CassandraConnection, refs: Iterable[Ref]) -> Iterator[list[Ref]]:
+    """References that the same nodes hold, some at a time: each is a partition, and one of its holders takes all of these."""
+    by_holders: defaultdict[frozenset[object], list[Ref]] = defaultdict(list)
+    for ref in refs:
+        by_holders[connection.holders(_key_of(ref))].append(ref)
+    for held in by_holders.values():
+        for start in range(0, len(held), TOGETHER_MAX):
+            yield held[start : start + TOGETHER_MAX]
+
+
+def _key_of(ref: Ref) -> bytes:
+    return key_of(ref.merchant_id, ref.merchant_ref)

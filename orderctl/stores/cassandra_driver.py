@@ -34,7 +34,13 @@ from cassandra.policies import (  # type: ignore[import-untyped]
 from cassandra.pool import NoConnectionsAvailable  # type: ignore[import-untyped]
 from cassandra.protocol import ErrorMessage, ServerError  # type: ignore[import-untyped]
 from cassandra.protocol import RequestExecutionException as ServerRefusal
-from cassandra.query import BatchStatement, BatchType, SimpleStatement, tuple_factory  # type: ignore[import-untyped]
+from cassandra.query import (  # type: ignore[import-untyped]
+    BatchStatement,
+    BatchType,
+    BoundStatement,
+    SimpleStatement,
+    tuple_factory,
+)
 from msgspec import Struct
 
 from orderctl.contracts import Query
@@ -127,8 +133,12 @@ class CassandraConnection:
         for name in names:
             self._prepare(name)
 
-    def bind(self, name: str, parameters: Parameters) -> Statement:
-        """A named query with its values.
+    def holders(self, partition_key: bytes) -> frozenset[object]:
+        """The nodes that hold a partition, by its key as `key_of` makes it; empty where the driver does not know."""
+        return frozenset(self._cluster.metadata.get_replicas(self.access.keyspace, partition_key))
+
+    def bind(self, name: str, parameters: Parameters, *, partition_key: bytes | None = None) -> Statement:
+        """A named query with its values; it is sent to a node that holds `partition_key`, or what the values say.
 
         Raises:
             TierRejected: a value does not fit its column's type, or the query does not fit the schema.
@@ -139,7 +149,7 @@ class CassandraConnection:
         # By position: of a dict the driver would leave out what is missing, and the column would keep what it has.
         values = [parameters[column.name] for column in prepared.column_metadata]
         try:
-            return prepared.bind(values)
+            return (prepared if partition_key is None else _Towards(prepared, partition_key)).bind(values)
         except (TypeError, ValueError, OverflowError) as error:
             raise TierRejected(TIER, f"{name}: {error}") from error
 
@@ -252,10 +262,10 @@ def connect(access: CassandraAccess, queries: Mapping[str, Query], *, agreement_
 
 
 def batched(statements: Sequence[Statement]) -> Iterator[Statement]:
-    """Statements on one partition, put together to unlogged batches of at most `BATCH_BYTES_MAX`.
+    """Statements put together to unlogged batches (`BATCH_BYTES_MAX`): on one partition, or on some with the same holders.
 
-    Within one partition a batch is one mutation: applied at once, and cheaper than its parts. Across partitions it would only
-    burden its coordinator.
+    Within one partition a batch is one mutation: applied at once, and cheaper than its parts. Of several each stays a mutation of
+    its own, but one of their holders takes all in one request; a node that held few of them would only pass the others on.
     """
     together: list[Statement] = []
     size = 0
@@ -270,6 +280,12 @@ def batched(statements: Sequence[Statement]) -> Iterator[Statement]:
         yield _batch(together)
 
 
+def key_of(*columns: str) -> bytes:
+    """A partition's key of several text columns, as Cassandra puts them together (CompositeType)."""
+    packed = (column.encode() for column in columns)
+    return b"".join(len(column).to_bytes(2, "big") + column + b"\0" for column in packed)
+
+
 def translate(error: Exception) -> TierError:
     """What the driver's `error` is in our words.
 
@@ -280,6 +296,18 @@ def translate(error: Exception) -> TierError:
     if isinstance(error, _AWAY):
         return TierUnavailable(TIER, _words(error), hint=_hint(error))
     return TierRejected(TIER, _words(error), hint=_hint(error))
+
+
+class _Towards(BoundStatement):  # type: ignore[misc]
+    """A statement of several partitions with the same holders; the driver would see none, and send it to any node."""
+
+    def __init__(self, prepared: Any, partition_key: bytes) -> None:
+        super().__init__(prepared)
+        self._partition_key = partition_key
+
+    @property
+    def routing_key(self) -> bytes:
+        return self._partition_key
 
 
 def _batch(statements: Sequence[Statement]) -> Statement:

@@ -54,7 +54,7 @@ def test_no_table_is_compacted_by_write_time() -> None:
 def test_the_code_uses_every_query_and_no_other() -> None:
     """A query that nobody sends is not kept, and a name that is not there is found here and not at run time."""
     known = {*named_queries("cql", QUERIES), *named_queries("cql", SCHEMA_QUERIES)}
-    used = set(re.findall(r'(?:ask|bind)\("([a-z_]+)"', sources()))
+    used = set(re.findall(r'(?:ask|bind)\(\s*"([a-z_]+)"', sources()))
     assert used == known
 
 
