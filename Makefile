@@ -7,12 +7,15 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 INSTALLED := $(VENV)/.installed
 DEVELOPING := $(VENV)/.developing
 
-.PHONY: serve test check fmt servers reference wheel clean
+.PHONY: serve test test-all check fmt servers reference wheel clean
 
 serve: $(INSTALLED)  ## run everything here, in one process, on embedded stores
 	$(BIN)/orderctl serve
 
-test: $(DEVELOPING) servers  ## run every test; TESTS="…" narrows it
+test: $(DEVELOPING)  ## run every test that needs nothing but Python; TESTS="…" narrows it
+	ORDERCTL_TEST_EMBEDDED_ONLY=1 $(BIN)/python -m tests.lanes $(TESTS)
+
+test-all: $(DEVELOPING) servers  ## run those on real servers, too
 	$(BIN)/python -m tests.lanes $(TESTS)
 
 check: $(DEVELOPING)  ## lint, types, and the shape of the tree

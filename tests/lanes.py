@@ -1,7 +1,8 @@
-"""Every test, in three lanes side by side: whole deployments on real servers, other tests on real servers, and those without.
+"""Every test, in lanes side by side: whole deployments on real servers, other tests on real servers, and those without.
 
     python -m tests.lanes [ARGUMENTS FOR PYTEST]
-    ORDERCTL_TEST_AGAIN=3    so many tests at most that failed run once more, when this run is over
+    ORDERCTL_TEST_EMBEDDED_ONLY=1    those without servers alone: whole deployments, and others
+    ORDERCTL_TEST_AGAIN=3            so many tests at most that failed run once more, when this run is over
 
 Tests of servers wait more than they work, and the others fill that time; at a lower priority, since nothing of theirs waits for a
 moment. What they say is shown when they have ended. With arguments there is one lane: what they select. A machine that stood
@@ -21,6 +22,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NoReturn
+
+from tests.stack import EMBEDDED_ONLY
 
 TESTS: Final = Path(__file__).parent
 DEPLOYMENTS: Final = TESTS / "acceptance"
@@ -82,13 +85,15 @@ def _failed(caches: Path) -> list[str]:
 
 
 def _lanes() -> tuple[list[str], ...]:
-    files = sorted(TESTS.rglob("test_*.py"))
-    on_servers = [file for file in files if NEEDS_SERVERS in file.read_text()]
-    deployments = [file for file in on_servers if file.parent == DEPLOYMENTS]
-    return tuple(
-        [str(file) for file in files if file in lane]
-        for lane in (deployments, set(on_servers) - set(deployments), set(files) - set(on_servers))
-    )
+    files = set(TESTS.rglob("test_*.py"))
+    deployments = {file for file in files if file.parent == DEPLOYMENTS}
+    on_servers = {file for file in files if NEEDS_SERVERS in file.read_text()}
+    if os.environ.get(EMBEDDED_ONLY) == "1":
+        # A module on servers may have tests that need none.
+        lanes = [deployments, files - deployments]
+    else:
+        lanes = [deployments & on_servers, on_servers - deployments, files - on_servers]
+    return tuple(sorted(map(str, lane)) for lane in lanes)
 
 
 def _end(*_signal: object) -> NoReturn:

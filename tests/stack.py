@@ -2,7 +2,7 @@
 
 A test module says `pytestmark = needs("sql", "kafka")` and takes the fixture `stack`, whose `config` says where the servers
 are. Its `sql` is MariaDB; MySQL 8 is `needs("mysql")` and the fixture `mysql_stack`. Each test makes a database, topics or a
-keyspace of its own there. `needs()` alone marks tests that start servers by themselves.
+keyspace of its own there. `needs()` alone marks tests that call by themselves what `make servers` installs.
 
     ORDERCTL_TEST_EMBEDDED_ONLY=1   leaves these tests out, and says so; otherwise a missing server is a failure, never a skip
     ORDERCTL_TEST_STACK=DIR         uses the stack that runs in DIR, as `orderctl stack up --dir DIR` made it, and lets it run on;
@@ -164,9 +164,10 @@ class RealServers:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what was left out."""
         if self._left_out:
-            files = ", ".join(sorted(self._left_out))
-            count = self._left_out.total()
-            terminalreporter.write_line(f"NOT RUN, as {EMBEDDED_ONLY}=1: {count} tests on real servers, in {files}")
+            tests, files = self._left_out.total(), len(self._left_out)
+            terminalreporter.write_line(
+                f"LEFT OUT: {tests} tests on real servers, in {files} files: `make test-all` runs them"
+            )
 
     def pytest_unconfigure(self) -> None:
         """Take away what was started."""

@@ -45,11 +45,11 @@ def run(folder: Path, *, parts: str = '"redis"', fixture: str = "stack", **envir
     return done.returncode, done.stdout
 
 
-def test_what_is_left_out_is_named(tmp_path: Path) -> None:
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     """In one plain line; the others run."""
     code, said = run(tmp_path, **{EMBEDDED_ONLY: "1"})
     assert code == 0
-    assert f"NOT RUN, as {EMBEDDED_ONLY}=1: 2 tests on real servers, in test_user.py" in said.splitlines()
+    assert "LEFT OUT: 2 tests on real servers, in 1 files: `make test-all` runs them" in said.splitlines()
     assert "1 passed, 2 deselected" in said
 
 

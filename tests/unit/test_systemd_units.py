@@ -13,6 +13,7 @@ from orderctl.config import Config, load
 from orderctl.contracts import contract_names, contract_path
 from orderctl.daemons.manifest import names
 from orderctl.duration import Duration
+from tests.stack import needs
 
 EXPOSURE_TENTHS_MAX = 15
 PROGRAM = "/opt/orderctl/bin/orderctl"
@@ -42,6 +43,7 @@ def test_every_daemon_has_a_unit_and_back() -> None:
     assert tuple(sorted(f"systemd/orderctl-{name}@.service" for name in names())) == UNITS
 
 
+@needs()
 @pytest.mark.parametrize("unit", UNITS)
 def test_systemd_understands_the_unit(unit: str, tmp_path: Path) -> None:
     """Checked on a copy whose program exists here; nothing is remarked upon either."""
@@ -56,6 +58,7 @@ def test_systemd_understands_the_unit(unit: str, tmp_path: Path) -> None:
     assert copy.name not in said, said
 
 
+@needs()
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_unit_exposes_little(unit: str) -> None:
     """At most 1.5 of 10 by systemd's own reckoning."""
