@@ -18,6 +18,7 @@ ORDER: Final = (
     "batch-lookup-near",
     "batch-create",
     "single-creates",
+    "single-creates-beside-one-each",
     "cdc-backlog",
     "cdc-backlog-singles",
     "cdc-beside-debezium",
@@ -37,7 +38,7 @@ def catalog() -> tuple[Scenario, ...]:
 
 
 def chosen(names: Sequence[str], *, is_real: bool) -> tuple[Scenario, ...]:
-    """Those named, or without a name all that can run there and need no program of somebody else's.
+    """Those named, or without a name all that can run there but those beside something else.
 
     Raises:
         NotFound: there is none of that name.

@@ -33,7 +33,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     """One thing that is measured. `full` and `smoke` are the units of one run, in earnest and to see that it works.
 
     `goal` is the ratio to be reached, None where none is set. `prepare` makes what the runs need and takes it away.
-    With `if_named` it runs only where it is asked for by name: its peer is somebody else's program, to be fetched first.
+    With `if_named` it runs only where it is asked for by name: its peer is no ceiling, but another way or another program.
     """
 
     name: str

@@ -60,7 +60,7 @@ def run(
     invocation: Invocation,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Scenarios; none named: all but those `beside` another program."),
+        typer.Argument(metavar="NAME", help="Scenarios; none named: all but those `beside` another way."),
     ] = None,
     rounds: Annotated[
         int | None, typer.Option("--rounds", metavar="N", min=1, max=100, help="Rounds of each. [default: 5]")

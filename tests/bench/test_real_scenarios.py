@@ -53,10 +53,11 @@ def test_batches_from_redis(stack: RunningStack) -> None:
     assert result.ceiling.facts["nodes"] == 3
 
 
-def test_beside_the_field_s_own(stack: RunningStack) -> None:
-    """Debezium reads the same changes, and pt-archiver moves as many orders; both all of them."""
+def test_beside_other_ways(stack: RunningStack) -> None:
+    """Debezium reads the same changes, pt-archiver moves as many orders, one transaction each creates as many; all of it."""
     before = left_behind(stack.config)
-    report = smoke(stack.config, "cdc-beside-debezium", "archiver-beside-pt-archiver", is_real=True)
+    names = ("cdc-beside-debezium", "archiver-beside-pt-archiver", "single-creates-beside-one-each")
+    report = smoke(stack.config, *names, is_real=True)
     check(report)
     assert left_behind(stack.config) <= before
 
