@@ -352,7 +352,7 @@ def test_a_backlog_is_moved_in_batches_and_in_bounded_memory(stage: Stage) -> No
         stage.finish(5_000)
         stage.orders.clear()
     largest = Largest()
-    mover = stage.mover(hot=largest.over(stage.hot), archive=largest.over(stage.archive))
+    mover = stage.mover(hot=largest.over(stage.hot), archive=largest.over(stage.archive), batch=500)
     moved = drain(mover, steps=40)
     tracemalloc.start()
     try:
