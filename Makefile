@@ -12,10 +12,10 @@ DEVELOPING := $(VENV)/.developing
 serve: $(INSTALLED)  ## run everything here, in one process, on embedded stores
 	$(BIN)/orderctl serve
 
-test: $(DEVELOPING)  ## run every test that needs nothing but Python; TESTS="…" narrows it
-	ORDERCTL_TEST_EMBEDDED_ONLY=1 $(BIN)/python -m tests.lanes $(TESTS)
+test: $(DEVELOPING)  ## run what needs nothing but Python, and no minutes; TESTS="…" narrows it
+	ORDERCTL_TEST_QUICK=1 $(BIN)/python -m tests.lanes $(TESTS)
 
-test-all: $(DEVELOPING) servers  ## run those on real servers, too
+test-all: $(DEVELOPING) servers  ## run every test, those on real servers, too
 	$(BIN)/python -m tests.lanes $(TESTS)
 
 check: $(DEVELOPING)  ## lint, types, and the shape of the tree

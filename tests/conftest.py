@@ -8,7 +8,7 @@ import signal
 import hypothesis
 import pytest
 
-from tests.stack import EMBEDDED_ONLY, RUNNING, RealServers, RunningStack
+from tests.stack import EMBEDDED_ONLY, QUICK, RUNNING, RealServers, RunningStack
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,7 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "needs(*parts): runs on real servers, see tests/stack.py")
-    environ = {name: os.environ.pop(name, "") for name in (EMBEDDED_ONLY, RUNNING)}
+    config.addinivalue_line("markers", "minutes: takes a minute or more of its own, on embedded stores")
+    environ = {name: os.environ.pop(name, "") for name in (EMBEDDED_ONLY, QUICK, RUNNING)}
     config.pluginmanager.register(RealServers(environ), "real-servers")
 
 

@@ -1,8 +1,8 @@
 """Every test, in lanes side by side: whole deployments on real servers, other tests on real servers, and those without.
 
     python -m tests.lanes [ARGUMENTS FOR PYTEST]
-    ORDERCTL_TEST_EMBEDDED_ONLY=1    those without servers alone: whole deployments, and others
-    ORDERCTL_TEST_AGAIN=3            so many tests at most that failed run once more, when this run is over
+    ORDERCTL_TEST_QUICK=1    those without servers alone, and without those of minutes: by folders
+    ORDERCTL_TEST_AGAIN=3    so many tests at most that failed run once more, when this run is over
 
 Tests of servers wait more than they work, and the others fill that time; at a lower priority, since nothing of theirs waits for a
 moment. What they say is shown when they have ended. With arguments there is one lane: what they select. A machine that stood
@@ -23,12 +23,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NoReturn
 
-from tests.stack import EMBEDDED_ONLY
+from tests.stack import QUICK
 
 TESTS: Final = Path(__file__).parent
 DEPLOYMENTS: Final = TESTS / "acceptance"
 NEEDS_SERVERS: Final = "needs("
 """What a module says that runs on real servers, see tests/stack.py."""
+FOLDERS: Final = (("acceptance",), ("admin", "bench", "cli"), ("services", "simulation", "web"))
+"""The lanes of a quick run; one more has the others."""
 AGAIN: Final = "ORDERCTL_TEST_AGAIN"
 PYTEST: Final = (sys.executable, "-m", "pytest")
 SOME_FAILED: Final = 1
@@ -88,9 +90,10 @@ def _lanes() -> tuple[list[str], ...]:
     files = set(TESTS.rglob("test_*.py"))
     deployments = {file for file in files if file.parent == DEPLOYMENTS}
     on_servers = {file for file in files if NEEDS_SERVERS in file.read_text()}
-    if os.environ.get(EMBEDDED_ONLY) == "1":
+    if os.environ.get(QUICK) == "1":
         # A module on servers may have tests that need none.
-        lanes = [deployments, files - deployments]
+        lanes = [{file for file in files if file.relative_to(TESTS).parts[0] in folders} for folders in FOLDERS]
+        lanes.append(files.difference(*lanes))
     else:
         lanes = [deployments & on_servers, on_servers - deployments, files - on_servers]
     return tuple(sorted(map(str, lane)) for lane in lanes)

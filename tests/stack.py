@@ -5,6 +5,7 @@ are. Its `sql` is MariaDB; MySQL 8 is `needs("mysql")` and the fixture `mysql_st
 keyspace of its own there. `needs()` alone marks tests that call by themselves what `make servers` installs.
 
     ORDERCTL_TEST_EMBEDDED_ONLY=1   leaves these tests out, and says so; otherwise a missing server is a failure, never a skip
+    ORDERCTL_TEST_QUICK=1           leaves out those marked `minutes`, too
     ORDERCTL_TEST_STACK=DIR         uses the stack that runs in DIR, as `orderctl stack up --dir DIR` made it, and lets it run on;
                                     MySQL's is the one in DIR/mysql
 """
@@ -35,6 +36,7 @@ from orderctl.stack.requirements import PortTaken
 from orderctl.stack.stack import Stack
 
 EMBEDDED_ONLY: Final = "ORDERCTL_TEST_EMBEDDED_ONLY"
+QUICK: Final = "ORDERCTL_TEST_QUICK"
 RUNNING: Final = "ORDERCTL_TEST_STACK"
 MYSQL: Final = "mysql"
 PORT_OFFSETS: Final = (0, 1000, 2000, 3000)
@@ -135,7 +137,9 @@ class RealServers:
     """The plugin: knows what the collected tests need before the first of them runs."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._embedded_only = environ.get(EMBEDDED_ONLY) == "1"
+        is_quick = environ.get(QUICK) == "1"
+        is_embedded = is_quick or environ.get(EMBEDDED_ONLY) == "1"
+        self._unwanted = {name for name, is_out in (("needs", is_embedded), ("minutes", is_quick)) if is_out}
         self._left_out: Counter[str] = Counter()
         folder = Path(environ[RUNNING]).absolute() if environ.get(RUNNING) else None
         self.stack = SharedStack(folder, PORT_OFFSETS)
@@ -143,13 +147,13 @@ class RealServers:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Leave out the tests on real servers where that was asked for."""
-        if not self._embedded_only:
+        """Leave out the tests on real servers, and those of minutes, where that was asked for."""
+        out = [item for item in items if self._is_unwanted(item)]
+        if not out:
             return
-        real = [item for item in items if item.get_closest_marker("needs")]
-        items[:] = [item for item in items if not item.get_closest_marker("needs")]
-        self._left_out.update(str(item.path.relative_to(config.rootpath)) for item in real)
-        config.hook.pytest_deselected(items=real)
+        items[:] = [item for item in items if not self._is_unwanted(item)]
+        self._left_out.update("needs" if item.get_closest_marker("needs") else "minutes" for item in out)
+        config.hook.pytest_deselected(items=out)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Start what is needed, side by side; here no test's time-out runs."""
@@ -164,10 +168,13 @@ class RealServers:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what was left out."""
         if self._left_out:
-            tests, files = self._left_out.total(), len(self._left_out)
             terminalreporter.write_line(
-                f"LEFT OUT: {tests} tests on real servers, in {files} files: `make test-all` runs them"
+                f"LEFT OUT: {self._left_out['needs']} tests on real servers and {self._left_out['minutes']} "
+                "that take a minute; `make test-all` runs them"
             )
+
+    def _is_unwanted(self, item: pytest.Item) -> bool:
+        return any(item.get_closest_marker(name) for name in self._unwanted)
 
     def pytest_unconfigure(self) -> None:
         """Take away what was started."""

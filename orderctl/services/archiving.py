@@ -35,7 +35,7 @@ class ArchiverSettings(Struct, frozen=True):
     """`settle_s` is at least twice the archive's sync period, 0 where an acknowledged write is on disk."""
 
     settle_s: float = 0.0
-    batch: int = 5_000
+    batch: int = 2_000
     """Orders of one step: of many, more lie in the same partition of the archive, and go there and come back together."""
     settling_max: int = 100_000
     """Orders that wait at a time; what is beyond stays in the hot store a little longer."""

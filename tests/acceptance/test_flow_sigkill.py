@@ -10,6 +10,7 @@ from tests.acceptance.ledger import Ledger
 from tests.acceptance.quiet import ENOUGH, Record, hold_to_account
 from tests.acceptance.server import PATIENCE_S, TICK, Server, until
 
+pytestmark = pytest.mark.minutes
 KILLS_OF_ALL = 30
 KILLS_OF_EACH = 10
 

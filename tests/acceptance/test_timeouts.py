@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.overdue import account, create_due, wait_until_due
 from tests.acceptance.quiet import Record, opened
 from tests.acceptance.server import Server
 
+pytestmark = pytest.mark.minutes
 ALL_AT_ONCE = 10_000
 SOME = 2_000
 IN_S = 40.0
