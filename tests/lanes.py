@@ -29,7 +29,7 @@ TESTS: Final = Path(__file__).parent
 DEPLOYMENTS: Final = TESTS / "acceptance"
 NEEDS_SERVERS: Final = "needs("
 """What a module says that runs on real servers, see tests/stack.py."""
-FOLDERS: Final = (("acceptance",), ("bench", "cli"), ("admin", "services", "simulation", "web"))
+FOLDERS: Final = (("acceptance",), ("cli",), ("admin", "bench", "web"), ("services", "simulation"))
 """The lanes of a quick run; one more has the others."""
 AGAIN: Final = "ORDERCTL_TEST_AGAIN"
 PYTEST: Final = (sys.executable, "-m", "pytest")
